@@ -1,0 +1,1 @@
+//! Evaluates the expressions of Azure Resource Manager templates.

@@ -1,0 +1,173 @@
+//! One clock for the product and its stand-ins.
+//!
+//! In Azure the factory reads the system's clock. On a laptop, where a run would take two hours, the simulator,
+//! the Functions host and the handler are three processes that must agree on a clock that goes faster; in tests time is
+//! tokio's and stands still until nothing is left to do. Everything that measures, waits or stamps asks a [`Clock`].
+
+use std::{
+    fmt,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use time::OffsetDateTime;
+
+/// The environment variable that hands a sped-up clock to a child process; its value is a clock's `Display` form.
+pub const CLOCK_VARIABLE: &str = "IMAGE_FACTORY_CLOCK";
+
+/// Waits longer than this (in the clock's own time) are cut to it, so that adding them to "now" cannot overflow.
+const LONGEST_WAIT: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// A source of "now" and of waiting. Cheap to clone; all clones show the same time.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Kind>);
+
+#[derive(Debug)]
+enum Kind {
+    System,
+    Scaled { anchor: SystemTime, speed: f64 },
+    Virtual { origin: OffsetDateTime, started: tokio::time::Instant },
+}
+
+impl Clock {
+    /// The system's clock, in UTC.
+    pub fn system() -> Self {
+        Self(Arc::new(Kind::System))
+    }
+
+    /// A clock that shows the system's time now and goes `speed` times as fast from here on.
+    ///
+    /// # Errors
+    /// If `speed` is not a number above zero.
+    pub fn scaled(speed: f64) -> Result<Self, BadClock> {
+        Self::anchored(SystemTime::now(), speed)
+    }
+
+    fn anchored(anchor: SystemTime, speed: f64) -> Result<Self, BadClock> {
+        if !(speed.is_finite() && speed > 0.0) {
+            return Err(BadClock(format!("a clock's speed must be a number above 0, not {speed}")));
+        }
+        Ok(Self(Arc::new(Kind::Scaled { anchor, speed })))
+    }
+
+    /// A clock that shows `origin` now and follows tokio's time, which a test or a simulation may pause.
+    /// Must be called inside a tokio runtime.
+    pub fn virtual_from(origin: OffsetDateTime) -> Self {
+        Self(Arc::new(Kind::Virtual { origin, started: tokio::time::Instant::now() }))
+    }
+
+    /// The clock that [`CLOCK_VARIABLE`] describes; the system's clock where the variable is not set.
+    ///
+    /// # Errors
+    /// If the variable is set and is no clock.
+    pub fn from_environment() -> Result<Self, BadClock> {
+        match std::env::var(CLOCK_VARIABLE) {
+            Ok(text) => text.parse(),
+            Err(_) => Ok(Self::system()),
+        }
+    }
+
+    /// How much faster than the system's clock this one goes.
+    pub fn speed(&self) -> f64 {
+        match *self.0 {
+            Kind::Scaled { speed, .. } => speed,
+            Kind::System | Kind::Virtual { .. } => 1.0,
+        }
+    }
+
+    /// The time that this clock shows, in UTC.
+    pub fn now(&self) -> OffsetDateTime {
+        match &*self.0 {
+            Kind::System => OffsetDateTime::now_utc(),
+            Kind::Scaled { anchor, speed } => {
+                let real = SystemTime::now().duration_since(*anchor).unwrap_or_default();
+                OffsetDateTime::from(*anchor) + real.mul_f64(*speed)
+            }
+            Kind::Virtual { origin, started } => *origin + started.elapsed(),
+        }
+    }
+
+    /// Waits for `duration` of this clock's time.
+    pub async fn sleep(&self, duration: Duration) {
+        let duration = duration.min(LONGEST_WAIT);
+        tokio::time::sleep(duration.div_f64(self.speed())).await;
+    }
+
+    /// Waits until this clock shows `moment`; returns at once if it already does.
+    pub async fn sleep_until(&self, moment: OffsetDateTime) {
+        // A sped-up or paused timer may fire up to a tokio tick (1 ms) early: go on until the moment is really there.
+        loop {
+            let left = moment - self.now();
+            if !left.is_positive() {
+                return;
+            }
+            self.sleep(left.unsigned_abs().max(Duration::from_micros(1))).await;
+        }
+    }
+}
+
+impl fmt::Display for Clock {
+    /// `system`, or `scaled:<anchor, milliseconds since 1970>:<speed>`. A virtual clock cannot leave its process.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Kind::System => f.write_str("system"),
+            Kind::Scaled { anchor, speed } => {
+                let since = anchor.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+                write!(f, "scaled:{since}:{speed}")
+            }
+            Kind::Virtual { .. } => f.write_str("virtual"),
+        }
+    }
+}
+
+impl FromStr for Clock {
+    type Err = BadClock;
+
+    fn from_str(text: &str) -> Result<Self, BadClock> {
+        if text == "system" {
+            return Ok(Self::system());
+        }
+        let bad = || BadClock(format!("'{text}' is no clock: expected 'system' or 'scaled:<ms since 1970>:<speed>'"));
+        let rest = text.strip_prefix("scaled:").ok_or_else(bad)?;
+        let (since, speed) = rest.split_once(':').ok_or_else(bad)?;
+        let since = Duration::from_millis(since.parse().map_err(|_| bad())?);
+        Self::anchored(UNIX_EPOCH + since, speed.parse().map_err(|_| bad())?)
+    }
+}
+
+/// A clock's description that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadClock(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_virtual_clock_jumps_over_waits() {
+        let clock = Clock::virtual_from(datetime!(2026-11-22 13:00 UTC));
+        clock.sleep(Duration::from_secs(7200)).await;
+        assert_eq!(clock.now(), datetime!(2026-11-22 15:00 UTC));
+        clock.sleep_until(datetime!(2026-11-22 15:00:00.0001 UTC)).await;
+        assert!(clock.now() >= datetime!(2026-11-22 15:00:00.0001 UTC));
+    }
+
+    #[test]
+    fn a_scaled_clock_survives_the_way_to_another_process() {
+        let clock = Clock::scaled(300.0).unwrap();
+        let other: Clock = clock.to_string().parse().unwrap();
+        // Two reads, taken a moment apart, at 300 times the speed; the anchor is cut to milliseconds.
+        assert!((other.now() - clock.now()).abs() < time::Duration::minutes(2));
+        assert_eq!(other.speed(), 300.0);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in ["", "fast", "scaled:", "scaled:1:0", "scaled:1:-3", "scaled:x:2", "scaled:1:NaN"] {
+            assert!(text.parse::<Clock>().is_err(), "{text}");
+        }
+    }
+}

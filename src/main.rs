@@ -1,0 +1,3 @@
+//! The `image-factory` program.
+
+fn main() {}
