@@ -1,1 +1,33 @@
-//! Simulated Azure: Resource Manager, DevTest Labs, Compute, Blob Storage and Service Bus as one state under one clock.
+//! Simulated Azure: Resource Manager, DevTest Labs, Compute, Blob Storage and Service Bus.
+//!
+//! The simulator is a *state* ([`World`]), not a set of canned answers: labs, VMs, disks, blobs, images and operations that
+//! take time and can fail. Everything that will happen stands in the world's event queue; a request first lets happen what
+//! is due ([`World::advance_to`]) and then reads or changes the state. So there are no background tasks, and a run is
+//! exact from its seed.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`world`] | the state, its event queue |
+//! | [`latency`] | how long things take, each with its source |
+//! | [`fault`] | what a test wants to go wrong |
+//! | [`work`] | what took how long: the critical path |
+//! | [`endpoints`] | host names, in process or on loopback sockets |
+//! | [`server`] | the sockets |
+//! | [`arm`] | Resource Manager and the providers behind it |
+//! | [`storage`] | Blob Storage |
+//! | [`identity`] | tokens |
+
+pub mod arm;
+pub mod endpoints;
+pub mod fault;
+pub mod identity;
+pub mod latency;
+pub mod server;
+pub mod sim;
+pub mod storage;
+pub mod work;
+pub mod world;
+
+pub use endpoints::{Endpoints, Service};
+pub use sim::{ConnectionReset, Request, Response, Sim, SimOptions};
+pub use world::World;
