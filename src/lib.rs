@@ -1,1 +1,4 @@
 //! The image factory.
+
+pub mod azure;
+pub mod secret;

@@ -1,0 +1,362 @@
+//! The calls of a container.
+
+use std::collections::{BTreeMap, HashMap};
+
+use azure_core::http::{
+    Etag, RequestContent, Url,
+    headers::{HeaderName, Headers},
+};
+use azure_storage_blob::{
+    BlobClient, BlobClientOptions,
+    models::{
+        BlobClientStartCopyFromUrlOptions, BlobClientUploadOptions, BlobContainerClientListBlobsOptions,
+        ListBlobsIncludeItem,
+    },
+};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use time::OffsetDateTime;
+
+use super::{
+    super::{AzureError, error::without_queries, text::date},
+    BlobItem, BlobProperties, Condition, Container, Copy, CopyStarted, CopyStatus, ETag, VERSION, sas,
+};
+use crate::secret::Secret;
+
+const METADATA_PREFIX: &str = "x-ms-meta-";
+
+impl Container {
+    /// The container's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A blob's URL, without any authorisation.
+    pub fn url(&self, name: &str) -> String {
+        self.blob_url(name).into()
+    }
+
+    /// A blob's URL with a service SAS, signed with the account's key, for example to copy it to another account.
+    ///
+    /// # Errors
+    /// If this container is not reached with the account's key: a token signs nothing.
+    pub fn sas_url(
+        &self,
+        name: &str,
+        permissions: &str,
+        expires: OffsetDateTime,
+    ) -> Result<Secret<String>, AzureError> {
+        let key = self.key.as_ref().ok_or_else(|| {
+            let message = "a service SAS needs the account's key, and this container is reached with a token";
+            AzureError::permanent(&self.attempt("SAS of", name), "NoAccountKey", message)
+        })?;
+        let grant = sas::Grant {
+            permissions,
+            expires,
+            container: &self.name,
+            blob: name,
+        };
+        Ok(sas::signed_url(self.blob_url(name), key, &grant))
+    }
+
+    /// Makes the container unless it is there.
+    ///
+    /// # Errors
+    /// As any call; transient while a container of this name is being deleted.
+    pub async fn create_if_missing(&self) -> Result<(), AzureError> {
+        let attempted = format!("PUT container {}", self.name);
+        match self.azure.within_time(&attempted, self.client.create(None)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code == "ContainerAlreadyExists" => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a block blob, whole.
+    ///
+    /// # Errors
+    /// As any call; a precondition if `condition` does not hold.
+    pub async fn put(
+        &self,
+        name: &str,
+        bytes: impl Into<Bytes>,
+        metadata: &BTreeMap<String, String>,
+        condition: Condition,
+    ) -> Result<ETag, AzureError> {
+        let attempted = self.attempt("PUT", name);
+        let mut options = BlobClientUploadOptions {
+            metadata: headers_of(&attempted, metadata)?,
+            blob_content_type: name.ends_with(".json").then(|| "application/json".to_owned()),
+            ..Default::default()
+        };
+        match condition {
+            Condition::None => {}
+            Condition::IfMissing => options = options.if_not_exists(),
+            Condition::IfMatch(etag) => options.if_match = Some(Etag::from(etag.0)),
+        }
+        let content = RequestContent::from(bytes.into().to_vec());
+        let blob = self.blob(&attempted, name)?;
+        let result = self
+            .azure
+            .within_time(&attempted, blob.upload(content, Some(options)))
+            .await?;
+        let etag = result.etag.map(|etag| ETag::from(etag.to_string()));
+        etag.ok_or_else(|| AzureError::unanswered(&attempted, "UnexpectedAnswer", "the answer has no ETag"))
+    }
+
+    /// Reads a blob, whole; `None` if it, or the container, is not there.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn get(&self, name: &str) -> Result<Option<(Vec<u8>, ETag)>, AzureError> {
+        let attempted = self.attempt("GET", name);
+        let blob = self.blob(&attempted, name)?;
+        let download = async {
+            let answer = blob.download(None).await?;
+            let etag = answer.headers.get_optional_string(&"etag".into());
+            Ok((answer.body.collect().await?, etag))
+        };
+        match self.azure.within_time(&attempted, download).await {
+            Ok((bytes, Some(etag))) => Ok(Some((bytes.to_vec(), etag.into()))),
+            Ok(_) => Err(AzureError::unanswered(
+                &attempted,
+                "UnexpectedAnswer",
+                "the answer has no ETag",
+            )),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes a blob; `false` if it was not there.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn delete(&self, name: &str) -> Result<bool, AzureError> {
+        let attempted = self.attempt("DELETE", name);
+        let blob = self.blob(&attempted, name)?;
+        match self.azure.within_time(&attempted, blob.delete(None)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lists the blobs whose names begin with `prefix`, all pages, with their metadata.
+    ///
+    /// # Errors
+    /// As any call; not found if the container is not there.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<BlobItem>, AzureError> {
+        let attempted = format!("GET blobs of {}/{prefix}*", self.name);
+        let options = BlobContainerClientListBlobsOptions {
+            include: Some(vec![ListBlobsIncludeItem::Metadata]),
+            prefix: Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty()),
+            ..Default::default()
+        };
+        let list = async {
+            let mut items = Vec::new();
+            let mut pages = self.client.list_blobs(Some(options))?.into_pages();
+            while let Some(page) = pages.try_next().await? {
+                items.extend(page.into_model()?.blob_items);
+            }
+            Ok(items)
+        };
+        let items = self.azure.within_time(&attempted, list).await?;
+        Ok(items
+            .into_iter()
+            .filter_map(|item| {
+                let properties = item.properties.unwrap_or_default();
+                let metadata = item
+                    .metadata
+                    .and_then(|metadata| metadata.values)
+                    .unwrap_or_default();
+                Some(BlobItem {
+                    name: item.name?,
+                    etag: properties
+                        .etag
+                        .map(|etag| etag.to_string())
+                        .unwrap_or_default()
+                        .into(),
+                    length: properties.content_length.unwrap_or_default(),
+                    last_modified: properties.last_modified,
+                    metadata: in_lower_case(metadata),
+                })
+            })
+            .collect())
+    }
+
+    /// Asks the service to copy `source` here. A source in another account needs a SAS in its URL. Without metadata of
+    /// its own the blob gets the source's.
+    ///
+    /// # Errors
+    /// As any call; transient (`PendingCopyOperation`) while another copy into this blob is pending.
+    pub async fn start_copy(
+        &self,
+        name: &str,
+        source: &Secret<String>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<CopyStarted, AzureError> {
+        let attempted = self.attempt("PUT copy to", name);
+        let options = BlobClientStartCopyFromUrlOptions {
+            metadata: headers_of(&attempted, metadata)?,
+            ..Default::default()
+        };
+        let blob = self.blob(&attempted, name)?;
+        let call = blob.start_copy_from_url(source.expose().clone(), Some(options));
+        let answer = self.azure.within_time(&attempted, call).await?;
+        let copy_id = header(answer.headers(), "x-ms-copy-id");
+        let status = header(answer.headers(), "x-ms-copy-status");
+        match (copy_id, status.and_then(copy_status)) {
+            (Some(copy_id), Some(status)) => Ok(CopyStarted {
+                copy_id: copy_id.to_owned(),
+                status,
+            }),
+            _ => {
+                let message = "the answer names no copy";
+                Err(AzureError::unanswered(&attempted, "UnexpectedAnswer", message))
+            }
+        }
+    }
+
+    /// Reads a blob's properties, with the copy into it; `None` if it, or the container, is not there.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn properties(&self, name: &str) -> Result<Option<BlobProperties>, AzureError> {
+        let attempted = self.attempt("HEAD", name);
+        let blob = self.blob(&attempted, name)?;
+        match self
+            .azure
+            .within_time(&attempted, blob.get_properties(None))
+            .await
+        {
+            Ok(answer) => Ok(Some(read_properties(answer.headers()))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stops a pending copy; fine if it has ended already. The blob stays, empty, and is to be deleted.
+    ///
+    /// # Errors
+    /// As any call; not found if the blob is not there.
+    pub async fn abort_copy(&self, name: &str, id: &str) -> Result<(), AzureError> {
+        let attempted = self.attempt("PUT abort copy to", name);
+        let blob = self.blob(&attempted, name)?;
+        match self
+            .azure
+            .within_time(&attempted, blob.abort_copy(id, None))
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) if error.code == "NoPendingCopyOperation" => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn attempt(&self, what: &str, name: &str) -> String {
+        format!("{what} blob {}/{name}", self.name)
+    }
+
+    fn blob_url(&self, name: &str) -> Url {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.extend(name.split('/'));
+        }
+        url
+    }
+
+    /// The SDK's client of one blob. The container's own `blob_client` would encode a `/` in the name, which reads
+    /// badly in a URL that is kept, and `get` would not find what others wrote under it.
+    fn blob(&self, attempted: &str, name: &str) -> Result<BlobClient, AzureError> {
+        if name.is_empty() || name.split('/').any(|part| matches!(part, "." | "..")) {
+            return Err(AzureError::permanent(
+                attempted,
+                "InvalidBlobName",
+                "a blob cannot have this name",
+            ));
+        }
+        let options = BlobClientOptions {
+            client_options: self.options.clone(),
+            version: VERSION.to_owned(),
+        };
+        BlobClient::new(self.blob_url(name), None, Some(options))
+            .map_err(|error| AzureError::from_sdk(attempted, &error, self.azure.clock()))
+    }
+}
+
+fn read_properties(headers: &Headers) -> BlobProperties {
+    let text = |name: &'static str| header(headers, name);
+    let metadata = headers.iter().filter_map(|(name, value)| {
+        let name = name.as_str().to_ascii_lowercase();
+        Some((
+            name.strip_prefix(METADATA_PREFIX)?.to_owned(),
+            value.as_str().to_owned(),
+        ))
+    });
+    let copy = text("x-ms-copy-id").zip(text("x-ms-copy-status").and_then(copy_status));
+    BlobProperties {
+        etag: text("etag").unwrap_or_default().into(),
+        length: text("content-length")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_default(),
+        last_modified: text("last-modified").and_then(date),
+        metadata: metadata.collect(),
+        copy: copy.map(|(id, status)| Copy {
+            id: id.to_owned(),
+            status,
+            copied: text("x-ms-copy-progress").and_then(progress),
+            source: text("x-ms-copy-source").map(without_queries),
+            description: text("x-ms-copy-status-description").map(without_queries),
+        }),
+    }
+}
+
+fn header<'a>(headers: &'a Headers, name: &'static str) -> Option<&'a str> {
+    headers.get_optional_str(&HeaderName::from_static(name))
+}
+
+/// `copied/total`; the total may be missing early on.
+fn progress(text: &str) -> Option<(u64, u64)> {
+    let (copied, total) = text.split_once('/')?;
+    Some((copied.trim().parse().ok()?, total.trim().parse().ok()?))
+}
+
+fn copy_status(text: &str) -> Option<CopyStatus> {
+    Some(match text.to_ascii_lowercase().as_str() {
+        "pending" => CopyStatus::Pending,
+        "success" => CopyStatus::Success,
+        "aborted" => CopyStatus::Aborted,
+        "failed" => CopyStatus::Failed,
+        _ => return None,
+    })
+}
+
+/// Metadata travels as HTTP headers, so that names and values are limited to what a header can hold.
+fn headers_of(
+    attempted: &str,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Option<HashMap<String, String>>, AzureError> {
+    for (name, value) in metadata {
+        let good_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let good_value = value.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+        if !(good_name && good_value) {
+            let message = format!(
+                "metadata '{name}' cannot be sent: letters, digits and _ in the name, ASCII in the value"
+            );
+            return Err(AzureError::permanent(attempted, "InvalidMetadata", message));
+        }
+    }
+    let metadata: HashMap<String, String> = metadata
+        .iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
+        .collect();
+    Ok((!metadata.is_empty()).then_some(metadata))
+}
+
+fn in_lower_case(metadata: HashMap<String, String>) -> BTreeMap<String, String> {
+    metadata
+        .into_iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect()
+}
