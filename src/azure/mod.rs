@@ -130,10 +130,9 @@ impl Azure {
         // In-process transports run under virtual time, where a time-out would fire as soon as everything else waits.
         let time_out = transport.is_none().then_some(CALL_TIME_OUT);
         let transport = transport.unwrap_or_else(|| {
+            // Blob downloads in ranges must count the bytes that were stored.
             let options = HttpClientOptions {
-                // Blob downloads in ranges must count the bytes that were stored.
                 automatic_decompression: false,
-                ..Default::default()
             };
             Transport::new(new_http_client(Some(options)))
         });

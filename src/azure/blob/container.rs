@@ -13,7 +13,6 @@ use azure_storage_blob::{
         ListBlobsIncludeItem,
     },
 };
-use bytes::Bytes;
 use futures::TryStreamExt;
 use time::OffsetDateTime;
 
@@ -79,7 +78,7 @@ impl Container {
     pub async fn put(
         &self,
         name: &str,
-        bytes: impl Into<Bytes>,
+        bytes: impl Into<Vec<u8>>,
         metadata: &BTreeMap<String, String>,
         condition: Condition,
     ) -> Result<ETag, AzureError> {
@@ -94,7 +93,7 @@ impl Container {
             Condition::IfMissing => options = options.if_not_exists(),
             Condition::IfMatch(etag) => options.if_match = Some(Etag::from(etag.0)),
         }
-        let content = RequestContent::from(bytes.into().to_vec());
+        let content = RequestContent::from(bytes.into());
         let blob = self.blob(&attempted, name)?;
         let result = self
             .azure

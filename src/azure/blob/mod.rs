@@ -3,6 +3,8 @@
 mod container;
 mod sas;
 mod shared_key;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

@@ -97,6 +97,10 @@ fn deepest(value: &Value, depth: usize) -> Parts {
             let mut best: Parts = (None, None);
             for key in inner.into_iter().chain(wrappers) {
                 let Some(value) = object.get(key) else { continue };
+                // `{"error":"invalid_client"}`: that is the code itself.
+                if own.0.is_some() && value.as_str() == own.0.as_deref() {
+                    continue;
+                }
                 let found = deepest(value, depth + 1);
                 if found.0.is_some() {
                     best = found;
