@@ -11,6 +11,7 @@ mod deployment;
 mod devtestlab;
 mod error;
 mod json;
+mod network;
 mod operation;
 mod resource_id;
 mod storage_account;
@@ -23,10 +24,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use azure_core::{
     credentials::TokenCredential,
     http::{
-        ClientOptions, Context, HttpClientOptions, Method, Pipeline, PipelineSendOptions, Request,
-        RetryOptions, Transport, Url,
+        ClientOptions, Context, Method, Pipeline, PipelineSendOptions, Request, RetryOptions, Transport, Url,
         headers::{ACCEPT, CONTENT_TYPE, Headers},
-        new_http_client,
         policies::Policy,
     },
 };
@@ -129,13 +128,10 @@ impl Azure {
         } = options;
         // In-process transports run under virtual time, where a time-out would fire as soon as everything else waits.
         let time_out = transport.is_none().then_some(CALL_TIME_OUT);
-        let transport = transport.unwrap_or_else(|| {
-            // Blob downloads in ranges must count the bytes that were stored.
-            let options = HttpClientOptions {
-                automatic_decompression: false,
-            };
-            Transport::new(new_http_client(Some(options)))
-        });
+        let transport = match transport {
+            Some(transport) => transport,
+            None => network::transport(&resource_manager)?,
+        };
         let scope = match authorization::is_loopback(&resource_manager) {
             true => format!("{PUBLIC_RESOURCE_MANAGER}.default"),
             false => format!("{}/.default", resource_manager.origin().ascii_serialization()),

@@ -151,7 +151,13 @@ impl Azure {
             false => None,
         });
         Ok(match status.as_deref().map(str::to_ascii_lowercase).as_deref() {
-            None | Some("succeeded") => Progress::Succeeded(body),
+            Some("succeeded") => Progress::Succeeded(body),
+            // A gateway's page, or half an answer, is no success.
+            None if operation.is_monitor() || (body.is_null() && !answer.body.is_empty()) => {
+                let message = format!("HTTP status {} without the operation's status", answer.status);
+                return Err(AzureError::unanswered(&attempted, "UnexpectedAnswer", message));
+            }
+            None => Progress::Succeeded(body),
             Some("failed" | "canceled" | "cancelled") => {
                 Progress::Failed(failure(&attempted, &answer, &body))
             }

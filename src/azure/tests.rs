@@ -1,6 +1,7 @@
 //! The clients against a small scripted Azure in this process.
 
 mod labs;
+mod network;
 mod operations;
 mod resource_manager;
 
@@ -160,7 +161,7 @@ impl HttpClient for Script {
 #[derive(Clone, Debug, Default)]
 pub(super) struct FakeCredential {
     pub(super) scopes: Arc<Mutex<Vec<String>>>,
-    clock: Arc<Mutex<Option<Clock>>>,
+    pub(super) clock: Arc<Mutex<Option<Clock>>>,
 }
 
 #[async_trait::async_trait]

@@ -138,6 +138,7 @@ pub struct CopyStarted {
 pub struct Container {
     azure: Azure,
     name: String,
+    endpoint: Url,
     url: Url,
     client: Arc<BlobContainerClient>,
     options: ClientOptions,
@@ -164,9 +165,10 @@ impl Azure {
     ) -> Result<Container, AzureError> {
         let attempted = format!("use container {name}");
         authorization::require_private(endpoint)?;
+        let mut endpoint = endpoint.clone();
+        endpoint.set_query(None);
+        endpoint.set_fragment(None);
         let mut url = endpoint.clone();
-        url.set_query(None);
-        url.set_fragment(None);
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push(name);
         }
@@ -179,8 +181,12 @@ impl Azure {
             }
             BlobAuthorization::Bearer => {
                 let credential = self.inner.credential.clone();
-                let policy =
-                    authorization::bearer(endpoint, credential, STORAGE_SCOPE.to_owned(), &self.inner.clock)?;
+                let policy = authorization::bearer(
+                    &endpoint,
+                    credential,
+                    STORAGE_SCOPE.to_owned(),
+                    &self.inner.clock,
+                )?;
                 (policy, None)
             }
         };
@@ -198,6 +204,7 @@ impl Azure {
         Ok(Container {
             azure: self.clone(),
             name: name.to_owned(),
+            endpoint,
             url,
             client: Arc::new(client),
             options,

@@ -136,6 +136,50 @@ async fn a_sas_is_signed_as_microsofts_own_library_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_user_delegation_sas_is_signed_as_microsofts_own_library_does() {
+    let (azure, script) = azure();
+    let endpoint = Url::parse(ENDPOINT).unwrap();
+    let container = azure
+        .container(&endpoint, "imagefactoryvhds", BlobAuthorization::Bearer)
+        .unwrap();
+    let lent = format!(
+        "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><UserDelegationKey>\
+         <SignedOid>11111111-1111-1111-1111-111111111111</SignedOid>\
+         <SignedTid>22222222-2222-2222-2222-222222222222</SignedTid>\
+         <SignedStart>2026-11-22T13:00:00Z</SignedStart><SignedExpiry>2026-11-23T13:00:00Z</SignedExpiry>\
+         <SignedService>b</SignedService><SignedVersion>2023-11-03</SignedVersion><Value>{KEY}</Value>\
+         </UserDelegationKey>"
+    );
+    script.on("POST /", Reply::bytes(200, lent));
+    script.on(
+        "POST /",
+        Reply::bytes(200, format!("<Wrong><Value>{KEY}</Value></Wrong>")),
+    );
+    let expires = datetime!(2026-11-23 13:00 UTC);
+    let sas = container
+        .user_delegation_sas_url(ACCOUNT, "5f0c.vhd", "r", expires)
+        .await
+        .unwrap();
+    let asked = script.last();
+    assert_eq!(asked.query("comp").as_deref(), Some("userdelegationkey"));
+    let body = String::from_utf8(asked.body.clone()).unwrap();
+    assert!(body.contains("<Start>2026-11-22T12:55:00Z</Start>"), "{body}");
+    assert!(body.contains("<Expiry>2026-11-23T13:00:00Z</Expiry>"), "{body}");
+    let url = Url::parse(sas.expose()).unwrap();
+    let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
+    assert_eq!(query["sig"], "phB5X600tD268wRtEUPe69MugweVERFGKuJmEAariDE=");
+    assert_eq!(
+        (query["sks"].as_str(), query["skt"].as_str()),
+        ("b", "2026-11-22T13:00:00Z")
+    );
+    let error = container
+        .user_delegation_sas_url(ACCOUNT, "5f0c.vhd", "r", expires)
+        .await
+        .unwrap_err();
+    assert!(!format!("{error:?}").contains(KEY), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_blob_is_written_signed_under_its_condition() {
     let (container, script) = container();
     let exists = Reply::bytes(

@@ -278,3 +278,17 @@ fn a_credential_that_is_refused_is_permanent_and_one_out_of_reach_is_not() {
     ));
     assert!(unreachable.is_transient() && unreachable.message.contains("metadata endpoint"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_comes_back_is_read_without_harm(body in ".{0,300}", status in 300_u16..600) {
+        let error = answer(status, &[], &body);
+        proptest::prop_assert!(!error.code.is_empty() && !error.message.is_empty());
+    }
+
+    #[test]
+    fn a_signature_in_a_url_never_survives(before in "[^s]{0,20}", path in "[a-z/.]{1,20}", after in "[ \"'<>)].{0,20}") {
+        let text = format!("{before}https://a{path}?sv=1&sig=HUNTER2%3D{after}");
+        proptest::prop_assert!(!without_queries(&text).contains("HUNTER2"));
+    }
+}

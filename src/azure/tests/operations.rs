@@ -240,6 +240,23 @@ async fn what_is_already_so_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_of_a_gateway_is_no_success() {
+    for (body, operation) in [
+        ("<html>welcome</html>", OperationUrl::monitor(operation_url())),
+        ("{}", OperationUrl::monitor(operation_url())),
+        ("<html>welcome</html>", OperationUrl::location(operation_url())),
+    ] {
+        let (azure, script) = azure();
+        script.on(&format!("GET {OPERATION}"), Reply::bytes(200, body));
+        let error = azure.check(&operation).await.unwrap_err();
+        assert!(
+            error.is_transient() && error.code == "UnexpectedAnswer",
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_operation_elsewhere_is_not_asked_about() {
     let (azure, script) = azure();
     for url in [
