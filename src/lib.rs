@@ -1,4 +1,5 @@
 //! The image factory.
 
 pub mod azure;
+pub mod domain;
 pub mod secret;

@@ -1,0 +1,31 @@
+//! What the factory is about, as values: configuration, names, runs, messages, retention.
+//!
+//! Pure and synchronous: nothing here knows an Azure client, a clock or a file system. Decisions are functions from
+//! values to values, so that they can be tested with values.
+
+pub mod config;
+pub mod definition;
+pub mod image_path;
+pub mod lab;
+pub mod messages;
+pub mod names;
+pub mod retention;
+pub mod run;
+pub mod subscriptions;
+
+pub use config::{Configuration, ConfigurationFiles, FactorySettings, Problem, Problems, Severity};
+pub use definition::{Definition, ImageSource, OsSource, OsType};
+pub use image_path::{ImagePath, ImagePathSelector};
+pub use lab::LabId;
+pub use messages::{Message, Queue};
+pub use names::{DeploymentName, ImageName, VmName};
+pub use run::{RunId, RunReason};
+
+/// The tag that says which definition a VM or an image was made from; the PowerShell sample sets the same one.
+pub const IMAGE_PATH_TAG: &str = "ImagePath";
+/// The tag that says which run made something: what does not carry it is not the factory's and is never deleted.
+pub const RUN_TAG: &str = "FactoryRun";
+/// The tag by which people keep an image for good.
+pub const KEEP_TAG: &str = "FactoryKeep";
+/// The tag by which people keep the factory away from a VM; the PowerShell sample reads the same one.
+pub const IGNORE_TAG: &str = "FactoryIgnore";

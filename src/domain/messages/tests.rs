@@ -1,0 +1,220 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const SUBSCRIPTION: &str = "8d9f1e4a-1111-4222-8333-444455556666";
+
+fn run() -> RunId {
+    RunId::parse("commit-abc1234").unwrap()
+}
+
+fn path(text: &str) -> ImagePath {
+    ImagePath::parse(text).unwrap()
+}
+
+fn lab() -> LabId {
+    LabId::new(SUBSCRIPTION, Some("rg"), "web").unwrap()
+}
+
+fn refusal(queue: Queue, body: Value) -> String {
+    Message::parse(queue, body.to_string().as_bytes())
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn bodies_are_as_documented() {
+    let copy = Message::first(
+        run(),
+        Step::CopyImage(CopyImage {
+            image_path: path("a\\b.json"),
+            lab: lab(),
+        }),
+    );
+    assert_eq!(
+        copy.to_json(),
+        json!({"version": 1, "run": "commit-abc1234", "attempt": 1, "imagePath": "a/b.json",
+               "lab": {"subscriptionId": SUBSCRIPTION, "resourceGroup": "rg", "labName": "web"}})
+    );
+    let start = StartRun {
+        reason: RunReason::Commit,
+        commit: Some("abc1234".to_owned()),
+        only: None,
+        force: false,
+    };
+    assert_eq!(
+        Message::first(run(), Step::StartRun(start)).to_json(),
+        json!({"version": 1, "run": "commit-abc1234", "attempt": 1, "reason": "commit", "commit": "abc1234"})
+    );
+    let retire = RetireImages {
+        image_path: path("a.json"),
+        lab: None,
+    };
+    assert_eq!(
+        Message::first(run(), Step::RetireImages(retire)).to_json()["lab"],
+        Value::Null
+    );
+}
+
+#[test]
+fn a_message_written_by_hand_needs_little() {
+    let body = br#"{"version":1,"run":"manual-1","reason":"manual"}"#;
+    let message = Message::parse(Queue::StartRun, body).unwrap();
+    assert_eq!((message.attempt, message.queue()), (1, Queue::StartRun));
+}
+
+#[test]
+fn fields_of_newer_programs_are_ignored_but_newer_versions_refused() {
+    let body = json!({"version": 1, "run": "r", "imagePath": "a.json", "new": {"x": 1}});
+    assert!(Message::parse(Queue::CreateVm, body.to_string().as_bytes()).is_ok());
+    let newer = refusal(
+        Queue::CreateVm,
+        json!({"version": 2, "run": "r", "imagePath": "a.json"}),
+    );
+    assert!(
+        newer.contains("version 2") && newer.contains("reads version 1"),
+        "{newer}"
+    );
+    assert!(refusal(Queue::CreateVm, json!({"run": "r", "imagePath": "a.json"})).contains("$.version"));
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    assert!(refusal(Queue::CreateVm, json!([1])).contains("no JSON object"));
+    assert!(
+        refusal(Queue::CreateVm, json!({"version": 1, "run": "r"})).contains("$.imagePath: it is missing")
+    );
+    let escaping = refusal(
+        Queue::DeleteVm,
+        json!({"version": 1, "run": "r", "imagePath": "../b.json"}),
+    );
+    assert!(
+        escaping.contains("$.imagePath") && escaping.contains("'..'"),
+        "{escaping}"
+    );
+    assert!(
+        refusal(
+            Queue::CreateVm,
+            json!({"version": 1, "run": "R!", "imagePath": "a.json"})
+        )
+        .contains("$.run")
+    );
+    assert!(
+        refusal(
+            Queue::CopyImage,
+            json!({"version": 1, "run": "r", "imagePath": "a.json", "lab": null})
+        )
+        .contains("$.lab")
+    );
+    assert!(
+        refusal(
+            Queue::StartRun,
+            json!({"version": 1, "run": "r", "reason": "boredom"})
+        )
+        .contains("$.reason")
+    );
+    assert!(
+        refusal(
+            Queue::StartRun,
+            json!({"version": 1, "run": "r", "reason": "manual", "attempt": -1})
+        )
+        .contains("$.attempt")
+    );
+    let broken = Message::parse(Queue::CreateVm, b"{\"version\": ")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        broken.starts_with("the create-vm message is no JSON object") && broken.contains("line 1"),
+        "{broken}"
+    );
+}
+
+#[test]
+fn the_id_tells_messages_apart_but_not_repetitions() {
+    let message = |text: &str| {
+        Message::first(
+            run(),
+            Step::CreateVm(ImageStep {
+                image_path: path(text),
+            }),
+        )
+    };
+    let one = message("a/b.json");
+    assert_eq!(one.message_id(), message("A\\B.json").message_id());
+    let capture = Message::first(
+        run(),
+        Step::CaptureImage(ImageStep {
+            image_path: path("a/b.json"),
+        }),
+    );
+    let ids = [
+        one.message_id(),
+        one.next_attempt().message_id(),
+        message("a/c.json").message_id(),
+        capture.message_id(),
+    ];
+    assert_eq!(BTreeSet::from(ids).len(), 4);
+}
+
+#[test]
+fn queues_are_found_by_their_names() {
+    for queue in Queue::ALL {
+        assert_eq!(queue.name().parse(), Ok(queue));
+    }
+    assert!("create".parse::<Queue>().is_err());
+}
+
+fn any_message() -> impl Strategy<Value = Message> {
+    let path = "[a-zA-Z0-9 ]{1,8}(/[a-zA-Z0-9 é]{1,8}){0,2}\\.json".prop_map(|text| path(&text));
+    let lab = ("[a-z]{1,5}", prop::option::of("[a-z]{1,5}"))
+        .prop_map(|(name, group)| LabId::new(SUBSCRIPTION, group.as_deref(), &name).unwrap());
+    let reason = prop::sample::select(vec![RunReason::Manual, RunReason::Schedule, RunReason::Commit]);
+    let start = (
+        reason,
+        prop::option::of("[0-9a-f]{7,40}"),
+        prop::option::of(prop::collection::vec(path.clone(), 0..3)),
+        any::<bool>(),
+    )
+        .prop_map(|(reason, commit, only, force)| {
+            Step::StartRun(StartRun {
+                reason,
+                commit,
+                only,
+                force,
+            })
+        });
+    let step = prop_oneof![
+        start,
+        path.clone()
+            .prop_map(|image_path| Step::CreateVm(ImageStep { image_path })),
+        path.clone()
+            .prop_map(|image_path| Step::CaptureImage(ImageStep { image_path })),
+        path.clone()
+            .prop_map(|image_path| Step::DeleteVm(ImageStep { image_path })),
+        (path.clone(), lab.clone())
+            .prop_map(|(image_path, lab)| Step::CopyImage(CopyImage { image_path, lab })),
+        (path, prop::option::of(lab))
+            .prop_map(|(image_path, lab)| Step::RetireImages(RetireImages { image_path, lab })),
+    ];
+    ("[a-z0-9-]{1,40}", any::<u32>(), step).prop_map(|(id, attempt, step)| Message {
+        run: RunId::parse(&id).unwrap(),
+        attempt,
+        step,
+    })
+}
+
+proptest! {
+    #[test]
+    fn messages_survive_the_way(message in any_message()) {
+        prop_assert_eq!(Message::parse(message.queue(), &message.to_bytes()), Ok(message.clone()));
+        prop_assert!(message.message_id().len() <= LONGEST_MESSAGE_ID);
+    }
+
+    #[test]
+    fn no_body_makes_it_panic(body: Vec<u8>, queue in prop::sample::select(Queue::ALL.to_vec())) {
+        let _ = Message::parse(queue, &body);
+    }
+}
