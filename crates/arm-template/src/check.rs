@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::{
     error::TemplateError,
-    evaluator::{member, within},
     expression::{Expression, Meaning, meaning},
     functions,
+    paths::{member, within},
 };
 
 /// A nested deployment carries a template of its own, with its own parameters and variables.

@@ -6,13 +6,16 @@ use std::{
     fmt,
 };
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
+    context::{Context, Scope, Turn},
     error::{Stop, TemplateError, wrong},
     expression::{Expression, Meaning, meaning},
     functions,
+    lookups::{copy_index, reference, select, short},
     parameters::{self, Declarations},
+    paths::{member, same, within},
 };
 
 /// JSON levels, calls and variables inside each other that are followed before giving up; keeps hostile input off the
@@ -24,99 +27,7 @@ pub(crate) const LONGEST_COPY: i64 = 800;
 /// What one call may return, in characters plus 16 per value; the template with everything expanded may have 4 MiB.
 pub(crate) const LARGEST_VALUE: usize = 4 * 1024 * 1024;
 /// What all calls of one evaluation may return together.
-const LARGEST_SUM: usize = 16 * LARGEST_VALUE;
-
-/// Where the template is deployed to: what `subscription()`, `resourceGroup()`, `deployment()` and `resourceId()` see.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// The subscription's GUID.
-    pub subscription_id: String,
-    /// The resource group's name.
-    pub resource_group: String,
-    /// The resource group's region, e.g. `westeurope`.
-    pub resource_group_location: String,
-    /// The deployment's name.
-    pub deployment_name: String,
-    /// The tenant's GUID.
-    pub tenant_id: String,
-}
-
-/// The deployed world as `reference()` sees it.
-pub trait References {
-    /// The whole resource, as a GET answers it (`reference()` itself takes its `properties` unless `'Full'` is asked
-    /// for); `None` where there is none. `id_or_name` is a resource id, or the name of a resource of the same template.
-    fn reference(&self, id_or_name: &str, api_version: Option<&str>) -> Option<Value>;
-}
-
-/// One turn of a copy loop.
-#[derive(Clone, Debug)]
-pub(crate) struct Turn {
-    pub(crate) name: String,
-    pub(crate) index: i64,
-    /// `copyIndex()` without a name means the loop over resources (or outputs).
-    pub(crate) unnamed: bool,
-}
-
-/// The place in which expressions are evaluated.
-pub(crate) struct Context<'a> {
-    pub(crate) references: Option<&'a dyn References>,
-    pub(crate) turns: RefCell<Vec<Turn>>,
-    /// Keep strings that need a deployed resource as they are instead of failing.
-    pub(crate) may_defer: bool,
-    /// Something was kept.
-    pub(crate) deferred: Cell<bool>,
-    /// What `reference()` was asked for: an implicit dependency.
-    pub(crate) referenced: RefCell<Vec<String>>,
-    variables: bool,
-}
-
-impl<'a> Context<'a> {
-    /// A place where everything must have its value at once.
-    pub(crate) fn strict() -> Self {
-        Self {
-            references: None,
-            turns: RefCell::default(),
-            may_defer: false,
-            deferred: Cell::new(false),
-            referenced: RefCell::default(),
-            variables: true,
-        }
-    }
-
-    /// A place inside copy loops where everything must have its value at once.
-    pub(crate) fn strict_in(turns: Vec<Turn>) -> Self {
-        Self {
-            turns: RefCell::new(turns),
-            ..Self::strict()
-        }
-    }
-
-    /// A place that waits for deployed resources.
-    pub(crate) fn deferring(turns: Vec<Turn>) -> Self {
-        Self {
-            may_defer: true,
-            turns: RefCell::new(turns),
-            ..Self::strict()
-        }
-    }
-
-    /// A place where the deployed resources are known.
-    pub(crate) fn deployed(turns: Vec<Turn>, references: &'a dyn References) -> Self {
-        Self {
-            references: Some(references),
-            turns: RefCell::new(turns),
-            ..Self::strict()
-        }
-    }
-
-    /// The default value of a parameter, which sees no variables.
-    fn parameter_default() -> Self {
-        Self {
-            variables: false,
-            ..Self::strict()
-        }
-    }
-}
+const LARGEST_SUM: usize = 64 * LARGEST_VALUE;
 
 enum Slot {
     Busy,
@@ -488,38 +399,6 @@ impl Drop for Deeper<'_> {
     }
 }
 
-/// Runs `step` with `part` added to the path.
-pub(crate) fn within<T>(path: &mut String, part: &str, step: impl FnOnce(&mut String) -> T) -> T {
-    let length = path.len();
-    path.push_str(part);
-    let result = step(path);
-    path.truncate(length);
-    result
-}
-
-/// A property's part of a JSON path: `.name`, or `['name']` where that would not read back.
-pub(crate) fn member(key: &str) -> String {
-    let plain = !key.is_empty()
-        && key
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$');
-    if plain {
-        format!(".{key}")
-    } else {
-        format!("['{}']", key.replace('\'', "\\'"))
-    }
-}
-
-/// Names in templates ignore case.
-pub(crate) fn same(a: &str, b: &str) -> bool {
-    a.to_lowercase() == b.to_lowercase()
-}
-
-/// A value in an error message.
-fn short(value: &Value) -> String {
-    value.to_string().chars().take(40).collect()
-}
-
 /// `copy` means a loop only where it looks like one; a resource may have a property of that name.
 fn is_property_copy(value: &Value) -> bool {
     value.as_array().is_some_and(|copies| {
@@ -528,94 +407,4 @@ fn is_property_copy(value: &Value) -> bool {
                 copy["name"].is_string() && copy.get("count").is_some() && copy.get("input").is_some()
             })
     })
-}
-
-/// `value.key`, `value[0]`, `value['key']`.
-fn select(value: Value, key: &Value) -> Result<Value, Stop> {
-    match (value, key) {
-        (Value::Object(mut entries), Value::String(key)) => {
-            let found = match entries.contains_key(key) {
-                true => Some(key.clone()),
-                false => entries.keys().find(|name| same(name, key)).cloned(),
-            };
-            match found.and_then(|name| entries.swap_remove(&name)) {
-                Some(value) => Ok(value),
-                None => {
-                    let names: Vec<_> = entries.keys().map(String::as_str).collect();
-                    wrong(format!(
-                        "The language expression property '{key}' doesn't exist, available properties are '{}'.",
-                        names.join(", ")
-                    ))
-                }
-            }
-        }
-        (Value::Array(mut items), Value::Number(index)) => {
-            let length = items.len();
-            match index.as_u64().and_then(|index| usize::try_from(index).ok()) {
-                Some(index) if index < length => Ok(items.swap_remove(index)),
-                _ => wrong(format!(
-                    "The language expression property array index '{index}' is out of bounds: the array has '{length}' items."
-                )),
-            }
-        }
-        (value, key) => wrong(format!(
-            "The language expression property '{}' can't be evaluated: the value is of type '{}'.",
-            short(key),
-            functions::kind(&value)
-        )),
-    }
-}
-
-/// `copyIndex()`, `copyIndex(offset)`, `copyIndex('loop')`, `copyIndex('loop', offset)`.
-fn copy_index(arguments: &[Value], turns: &[Turn]) -> Result<Value, Stop> {
-    let (name, offset) = match arguments {
-        [] => (None, 0),
-        [Value::Number(offset)] => (None, offset.as_i64().unwrap_or(0)),
-        [Value::String(name)] => (Some(name), 0),
-        [Value::String(name), Value::Number(offset)] => (Some(name), offset.as_i64().unwrap_or(0)),
-        _ => {
-            return wrong(
-                "The template function 'copyIndex' expects a loop's name, an integer offset, or both.",
-            );
-        }
-    };
-    let turn = turns.iter().rev().find(|turn| match name {
-        Some(name) => same(&turn.name, name),
-        None => turn.unnamed,
-    });
-    match (turn, name) {
-        (Some(turn), _) => Ok(Value::from(turn.index.saturating_add(offset))),
-        (None, Some(name)) => wrong(format!(
-            "The template function 'copyIndex' has an invalid argument: the copy loop '{name}' is not defined here."
-        )),
-        (None, None) => wrong(
-            "The template function 'copyIndex' is not expected at this location. The function can only be used in a resource with copy specified.",
-        ),
-    }
-}
-
-fn reference(arguments: &[Value], context: &Context<'_>) -> Result<Value, Stop> {
-    let (of, version, full) = match arguments {
-        [Value::String(of)] => (of, None, false),
-        [Value::String(of), Value::String(version)] => (of, Some(version.as_str()), false),
-        [Value::String(of), Value::String(version), Value::String(full)] if same(full, "Full") => {
-            (of, Some(version.as_str()), true)
-        }
-        _ => {
-            return wrong(
-                "The template function 'reference' expects a resource, and optionally an API version and 'Full'.",
-            );
-        }
-    };
-    context.referenced.borrow_mut().push(of.clone());
-    let Some(references) = context.references else {
-        return Err(Stop::Deferred);
-    };
-    let resource = references
-        .reference(of, version)
-        .ok_or_else(|| Stop::Wrong(format!("The Resource '{of}' is not found.")))?;
-    if full {
-        return Ok(resource);
-    }
-    Ok(resource.get("properties").cloned().unwrap_or_else(|| json!({})))
 }

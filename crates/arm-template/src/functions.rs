@@ -9,8 +9,8 @@ mod text;
 use serde_json::Value;
 
 use crate::{
+    context::Scope,
     error::{Stop, wrong},
-    evaluator::Scope,
 };
 
 /// Every function that this evaluator knows, in lower case and sorted.

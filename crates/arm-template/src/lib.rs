@@ -9,19 +9,24 @@
 //! uses [`Evaluator::value`].
 
 mod check;
+mod context;
 mod deployment;
 mod error;
 mod evaluator;
+mod expansion;
 mod expression;
 mod functions;
+mod lookups;
 mod parameters;
+mod paths;
 mod unique_string;
 
 #[cfg(test)]
 mod tests;
 
 pub use check::check;
+pub use context::{References, Scope};
 pub use deployment::{Evaluated, Output, Resource, evaluate};
 pub use error::TemplateError;
-pub use evaluator::{Evaluator, References, Scope};
+pub use evaluator::Evaluator;
 pub use expression::is_expression;

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::{
     error::TemplateError,
-    evaluator::{member, same},
     functions::kind,
+    paths::{member, same},
 };
 
 /// The types of "Data types in ARM templates".

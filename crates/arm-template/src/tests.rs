@@ -527,6 +527,49 @@ fn values_that_explode_are_stopped() {
     );
 }
 
+#[test]
+fn deep_templates_are_refused_before_the_stack_ends() {
+    let mut nested = json!("[toLower('X')]");
+    for _ in 0..300 {
+        nested = json!({"a": [nested]});
+    }
+    let error = evaluate(
+        &template(
+            json!({"variables": {"deep": nested}, "outputs": {"o": {"type": "object", "value": "[variables('deep')]"}}}),
+        ),
+        &BTreeMap::new(),
+        &scope(),
+    );
+    assert!(error.unwrap_err().message.contains("nested deeper"));
+    // The deepest expressions, in variables that need each other, in a thread with a small stack.
+    let call = format!("[{}variables('v#'){}]", "toLower(".repeat(60), ")".repeat(60));
+    let variables: serde_json::Map<_, _> = (0..50)
+        .map(|level| {
+            (
+                format!("v{level}"),
+                json!({"x": {"y": call.replace('#', &(level + 1).to_string())}}),
+            )
+        })
+        .collect();
+    let template = template(json!({"variables": variables}));
+    let thread = std::thread::Builder::new()
+        .stack_size(1024 * 1024)
+        .spawn(move || {
+            Evaluator::new(&template, &BTreeMap::new(), &scope())
+                .unwrap()
+                .value(&json!("[variables('v0')]"))
+        });
+    assert!(
+        thread
+            .unwrap()
+            .join()
+            .unwrap()
+            .unwrap_err()
+            .message
+            .contains("nested deeper")
+    );
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -6,7 +6,7 @@ use super::{
     Call,
     text::{as_text, units},
 };
-use crate::{error::Stop, evaluator::same};
+use crate::{error::Stop, paths::same};
 
 pub(super) fn call(call: &Call<'_>) -> Option<Result<Value, Stop>> {
     Some(match call.name {

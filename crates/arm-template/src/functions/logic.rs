@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Call;
-use crate::{error::Stop, evaluator::same};
+use crate::{error::Stop, paths::same};
 
 pub(super) fn call(call: &Call<'_>) -> Option<Result<Value, Stop>> {
     Some(match call.name {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Call;
-use crate::{error::Stop, evaluator::Scope};
+use crate::{context::Scope, error::Stop};
 
 pub(super) fn call(call: &Call<'_>, scope: &Scope) -> Option<Result<Value, Stop>> {
     Some(match call.name {
