@@ -16,8 +16,10 @@
 //! | [`arm`] | Resource Manager and the providers behind it |
 //! | [`storage`] | Blob Storage |
 //! | [`identity`] | tokens |
+//! | [`broker`] | Service Bus |
 
 pub mod arm;
+pub mod broker;
 pub mod endpoints;
 pub mod fault;
 pub mod identity;

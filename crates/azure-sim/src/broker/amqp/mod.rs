@@ -1,0 +1,2 @@
+//! An AMQP 1.0 server before the [`Broker`](super::Broker).
+pub(super) mod shape;
