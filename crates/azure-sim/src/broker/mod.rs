@@ -24,6 +24,7 @@ use std::{
 };
 
 use factory_clock::Clock;
+use fe2o3_amqp_types::primitives::SimpleValue;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -251,8 +252,19 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::LockLost`] if the lock ran out or never was; [`BrokerError::EntityNotFound`].
     pub fn settle(&self, entity: &str, lock_token: Uuid, settlement: Settlement) -> Result<(), BrokerError> {
+        self.settle_with(entity, lock_token, settlement, &BTreeMap::new())
+    }
+
+    /// Settles a message and sets application properties on it, if it stays.
+    fn settle_with(
+        &self,
+        entity: &str,
+        lock_token: Uuid,
+        settlement: Settlement,
+        properties: &BTreeMap<String, SimpleValue>,
+    ) -> Result<(), BrokerError> {
         self.with(entity, |queue, _, path, now| {
-            queue.settle(path, lock_token, settlement, &BTreeMap::new(), now)
+            queue.settle(path, lock_token, settlement, properties, now)
         })
     }
 
