@@ -1,7 +1,7 @@
 //! Azure Service Bus client over AMQP 1.0: queues, peek-lock, scheduled messages.
 //!
 //! The names are those of the official `azure_messaging_servicebus`, which is not published in the SDK's 1.x line yet, so that it
-//! can replace this crate. It speaks AMQP frame by frame on the codec of `fe2o3-amqp`, because that library's own receiver does
+//! can replace this crate. It speaks AMQP frame by frame on the types and codec of `fe2o3-amqp`, because that library's receiver does
 //! not hand the broker's answer to a settlement to the caller, and "the lock is lost" must be heard.
 //!
 //! A [`ServiceBusClient`] keeps one connection, made when it is first needed and made anew when it breaks; its senders and

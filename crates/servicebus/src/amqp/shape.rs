@@ -4,7 +4,7 @@
 //! array of a billion nulls takes five bytes. Here nothing recurses deeper than [`DEEPEST`] and nothing is allocated.
 
 /// Deepest nesting of lists, maps, arrays and described values that is let through; real messages have fewer than ten levels.
-const DEEPEST: u32 = 32;
+pub(super) const DEEPEST: u32 = 32;
 
 /// Walks over all values in `bytes`, one after the other.
 ///
