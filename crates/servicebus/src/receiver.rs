@@ -269,7 +269,12 @@ impl Receiver {
             ),
         ]);
         let mut answer = self.request("com.microsoft:peek-message", body).await?;
-        messages(&mut answer)
+        let mut seen = messages(&mut answer)?;
+        for message in &mut seen {
+            // This look is no delivery.
+            message.delivery_count -= 1;
+        }
+        Ok(seen)
     }
 
     /// Settles over the link that brought the message; if that is gone, by a request that names the lock.

@@ -241,7 +241,7 @@ impl Connection {
             let channel = frame.channel;
             match wire::decode(frame.body)? {
                 Incoming::Empty => {}
-                Incoming::Close(_) => return Ok(false),
+                Incoming::Close => return Ok(false),
                 Incoming::Open(_) => return Err(WireError::Protocol("a second open")),
                 Incoming::Begin(begin) => {
                     if channel > CHANNEL_MAX || self.sessions.contains_key(&channel) {
@@ -252,7 +252,7 @@ impl Connection {
                     self.sessions
                         .insert(channel, Session::begin(&mut self.peer, channel, &begin));
                 }
-                Incoming::End(_) => {
+                Incoming::End => {
                     if let Some(mut session) = self.sessions.remove(&channel) {
                         session.end(&mut self.peer);
                     }

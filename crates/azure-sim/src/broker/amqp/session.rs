@@ -115,11 +115,7 @@ impl Session {
             Incoming::Transfer(transfer, payload) => return self.transfer(peer, &transfer, &payload),
             Incoming::Disposition(disposition) => self.disposition(peer, &disposition),
             Incoming::Detach(detach) => self.detach(peer, &detach),
-            Incoming::Open(_)
-            | Incoming::Begin(_)
-            | Incoming::End(_)
-            | Incoming::Close(_)
-            | Incoming::Empty => {}
+            Incoming::Open(_) | Incoming::Begin(_) | Incoming::End | Incoming::Close | Incoming::Empty => {}
         }
         Ok(None)
     }

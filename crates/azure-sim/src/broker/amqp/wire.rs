@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use fe2o3_amqp_types::{
-    performatives::{Attach, Begin, Close, Detach, End, Flow, Open, Performative, Transfer},
+    performatives::{Attach, Begin, Detach, Flow, Open, Performative, Transfer},
     primitives::Value,
 };
 use serde::Serialize;
@@ -106,8 +106,8 @@ pub(super) enum Incoming {
     Transfer(Transfer, Bytes),
     Disposition(Disposition),
     Detach(Detach),
-    End(End),
-    Close(Close),
+    End,
+    Close,
     /// Keeps the connection alive.
     Empty,
 }
@@ -142,8 +142,8 @@ pub(super) fn decode(mut body: Bytes) -> Result<Incoming, WireError> {
             return Err(WireError::Decode("a disposition named by symbol".into()));
         }
         Performative::Detach(p) => Incoming::Detach(p),
-        Performative::End(p) => Incoming::End(p),
-        Performative::Close(p) => Incoming::Close(p),
+        Performative::End(_) => Incoming::End,
+        Performative::Close(_) => Incoming::Close,
     })
 }
 
