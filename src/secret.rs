@@ -46,10 +46,7 @@ mod tests {
     #[test]
     fn a_secret_prints_as_a_mask_even_inside_other_things() {
         let secret = Secret::new("hunter2".to_owned());
-        assert_eq!(
-            format!("{secret} {secret:?} {:?}", Some(&secret)),
-            "*** *** Some(***)"
-        );
+        assert_eq!(format!("{secret} {secret:?} {:?}", Some(&secret)), "*** *** Some(***)");
         assert_eq!(secret.expose(), "hunter2");
     }
 }

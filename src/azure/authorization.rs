@@ -31,12 +31,7 @@ pub(super) fn bearer(
     require_private(endpoint)?;
     Ok(match endpoint.scheme() {
         "https" => Arc::new(BearerTokenAuthorizationPolicy::new(credential, [scope])),
-        _ => Arc::new(LoopbackBearer {
-            credential,
-            scope,
-            clock: clock.clone(),
-            token: Mutex::new(None),
-        }),
+        _ => Arc::new(LoopbackBearer { credential, scope, clock: clock.clone(), token: Mutex::new(None) }),
     })
 }
 
@@ -54,11 +49,7 @@ pub(super) fn require_private(endpoint: &Url) -> Result<(), AzureError> {
         "'{}' must be an https URL; http is accepted for loopback hosts only",
         super::error::without_queries(endpoint.as_str())
     );
-    Err(AzureError::permanent(
-        "use an endpoint of Azure",
-        "InsecureEndpoint",
-        message,
-    ))
+    Err(AzureError::permanent("use an endpoint of Azure", "InsecureEndpoint", message))
 }
 
 /// Whether a URL leads to this very machine: 127.0.0.0/8, ::1 or `localhost`.
@@ -66,9 +57,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Bearer tokens over plain `http`, to this machine only.
@@ -81,18 +70,14 @@ struct LoopbackBearer {
 
 impl fmt::Debug for LoopbackBearer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoopbackBearer")
-            .field("scope", &self.scope)
-            .finish_non_exhaustive()
+        f.debug_struct("LoopbackBearer").field("scope", &self.scope).finish_non_exhaustive()
     }
 }
 
 impl LoopbackBearer {
     async fn token(&self) -> azure_core::Result<String> {
         let mut cached = self.token.lock().await;
-        let fresh = cached
-            .as_ref()
-            .filter(|token| token.expires_on - REFRESH_MARGIN > self.clock.now());
+        let fresh = cached.as_ref().filter(|token| token.expires_on - REFRESH_MARGIN > self.clock.now());
         let token = match fresh {
             Some(token) => token,
             None => cached.insert(self.credential.get_token(&[&self.scope], None).await?),
@@ -107,10 +92,7 @@ impl Policy for LoopbackBearer {
         // Checked for each request: the URL may have come from an answer.
         if !is_loopback(request.url()) {
             let message = "a token is sent over http to loopback hosts only";
-            return Err(azure_core::Error::with_message(
-                azure_core::error::ErrorKind::Other,
-                message,
-            ));
+            return Err(azure_core::Error::with_message(azure_core::error::ErrorKind::Other, message));
         }
         let token = self.token().await?;
         request.insert_header(AUTHORIZATION, format!("Bearer {token}"));

@@ -31,10 +31,7 @@ impl Policy for LogCall {
         let started = self.clock.now();
         let Some((following, rest)) = next.split_first() else {
             let message = "the pipeline has no transport";
-            return Err(azure_core::Error::with_message(
-                azure_core::error::ErrorKind::Other,
-                message,
-            ));
+            return Err(azure_core::Error::with_message(azure_core::error::ErrorKind::Other, message));
         };
         let result = following.send(context, request, rest).await;
         let milliseconds = (self.clock.now() - started).whole_milliseconds();

@@ -82,13 +82,7 @@ impl Azure {
     /// As any call; and if `id` is no resource id.
     pub async fn compute_vm(&self, id: &str) -> Result<Option<ComputeVm>, AzureError> {
         let attempted = format!("GET compute VM {id}");
-        let url = self.resource_url(
-            &attempted,
-            id,
-            &[],
-            VM_API_VERSION,
-            &[("$expand", "instanceView")],
-        )?;
+        let url = self.resource_url(&attempted, id, &[], VM_API_VERSION, &[("$expand", "instanceView")])?;
         let vm = self.get(&attempted, url).await?;
         Ok(vm.map(|vm| read_vm(id, &vm)))
     }
@@ -138,10 +132,7 @@ impl Azure {
             let message = "neither a SAS nor a place to ask for it came back";
             AzureError::unanswered(&attempted, "UnexpectedAnswer", message)
         })?;
-        Ok(DiskAccess::Pending {
-            operation,
-            retry_after: error::retry_after(&answer.headers, self.clock()),
-        })
+        Ok(DiskAccess::Pending { operation, retry_after: error::retry_after(&answer.headers, self.clock()) })
     }
 
     /// Asks once what became of [`Self::begin_disk_access`].
@@ -188,9 +179,7 @@ fn read_vm(id: &str, vm: &Value) -> ComputeVm {
         .filter_map(|status| text(status, "/code"))
         .find_map(|code| {
             let start = code.get(..POWER_STATE.len())?;
-            start
-                .eq_ignore_ascii_case(POWER_STATE)
-                .then(|| code[POWER_STATE.len()..].to_ascii_lowercase())
+            start.eq_ignore_ascii_case(POWER_STATE).then(|| code[POWER_STATE.len()..].to_ascii_lowercase())
         });
     ComputeVm {
         id: text(vm, "/id").unwrap_or_else(|| id.to_owned()),

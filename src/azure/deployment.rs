@@ -96,10 +96,7 @@ impl Azure {
         let url = self.deployment_url(subscription_id, resource_group, &[]);
         let attempted = format!("GET deployments of {resource_group}");
         let deployments = self.list(&attempted, url).await?;
-        Ok(deployments
-            .iter()
-            .map(|deployment| read(resource_group, deployment))
-            .collect())
+        Ok(deployments.iter().map(|deployment| read(resource_group, deployment)).collect())
     }
 
     /// Takes a deployment out of the history, never what it made; done if it is not there.
@@ -160,9 +157,7 @@ impl Azure {
 fn read(resource_group: &str, deployment: &Value) -> Deployment {
     let name = name(deployment);
     let correlation_id = text(deployment, "/properties/correlationId");
-    let error = deployment
-        .pointer("/properties/error")
-        .filter(|error| !error.is_null());
+    let error = deployment.pointer("/properties/error").filter(|error| !error.is_null());
     Deployment {
         error: error.map(|error| {
             AzureError::from_failure(

@@ -14,17 +14,13 @@ use serde_json::Value;
 pub(crate) use redact::without_queries;
 
 /// Headers that may say how long to wait, in the order in which they count; all but the last are in milliseconds.
-const RETRY_AFTER_MILLISECONDS: [HeaderName; 2] = [
-    HeaderName::from_static("x-ms-retry-after-ms"),
-    HeaderName::from_static("retry-after-ms"),
-];
+const RETRY_AFTER_MILLISECONDS: [HeaderName; 2] =
+    [HeaderName::from_static("x-ms-retry-after-ms"), HeaderName::from_static("retry-after-ms")];
 const RETRY_AFTER: HeaderName = HeaderName::from_static("retry-after");
 
 /// The id under which Azure's support finds a call, then the ids to fall back to.
-const CORRELATION_HEADERS: [HeaderName; 2] = [
-    HeaderName::from_static("x-ms-correlation-request-id"),
-    HeaderName::from_static("x-ms-request-id"),
-];
+const CORRELATION_HEADERS: [HeaderName; 2] =
+    [HeaderName::from_static("x-ms-correlation-request-id"), HeaderName::from_static("x-ms-request-id")];
 
 /// The storage service's error code, the only trace of it in the answer to a HEAD.
 const STORAGE_ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
@@ -136,10 +132,7 @@ impl AzureError {
 
     /// No answer came: time-out or connection loss. Whether the call took effect is not known.
     pub(crate) fn unanswered(attempted: &str, code: &str, message: impl Into<String>) -> Self {
-        Self {
-            kind: ErrorKind::Transient { retry_after: None },
-            ..Self::permanent(attempted, code, message)
-        }
+        Self { kind: ErrorKind::Transient { retry_after: None }, ..Self::permanent(attempted, code, message) }
     }
 
     /// An answer that is not the expected success.
@@ -188,17 +181,11 @@ impl AzureError {
     pub(crate) fn from_sdk(attempted: &str, error: &azure_core::Error, clock: &Clock) -> Self {
         use azure_core::error::ErrorKind as Sdk;
         match error.kind() {
-            Sdk::HttpResponse {
-                status,
-                error_code,
-                raw_response,
-            } => match raw_response {
+            Sdk::HttpResponse { status, error_code, raw_response } => match raw_response {
                 Some(raw) => Self::from_answer(attempted, (*status).into(), raw.headers(), raw.body(), clock),
                 None => {
                     let status = (*status).into();
-                    let code = error_code
-                        .clone()
-                        .unwrap_or_else(|| envelope::status_name(status));
+                    let code = error_code.clone().unwrap_or_else(|| envelope::status_name(status));
                     let message = tidy(&chain(error));
                     Self {
                         kind: classify(status, &code, &message, None),
@@ -225,10 +212,7 @@ impl AzureError {
 /// How long Azure asks to wait: seconds, milliseconds, or a date, which counts from the clock's now.
 pub(crate) fn retry_after(headers: &Headers, clock: &Clock) -> Option<Duration> {
     for name in &RETRY_AFTER_MILLISECONDS {
-        if let Some(wait) = headers
-            .get_optional_str(name)
-            .and_then(|text| text.trim().parse().ok())
-        {
+        if let Some(wait) = headers.get_optional_str(name).and_then(|text| text.trim().parse().ok()) {
             return Some(Duration::from_millis(wait));
         }
     }
@@ -243,9 +227,7 @@ pub(crate) fn retry_after(headers: &Headers, clock: &Clock) -> Option<Duration> 
 
 /// The id under which this call can be found again.
 pub(crate) fn correlation_id(headers: &Headers) -> Option<String> {
-    CORRELATION_HEADERS
-        .iter()
-        .find_map(|name| headers.get_optional_string(name))
+    CORRELATION_HEADERS.iter().find_map(|name| headers.get_optional_string(name))
 }
 
 fn classify(status: u16, code: &str, message: &str, retry_after: Option<Duration>) -> ErrorKind {
@@ -262,9 +244,7 @@ fn classify(status: u16, code: &str, message: &str, retry_after: Option<Duration
 }
 
 fn is_transient_code(code: &str) -> bool {
-    let begins = code
-        .get(..TRANSIENT_PREFIX.len())
-        .is_some_and(|start| same(start, TRANSIENT_PREFIX));
+    let begins = code.get(..TRANSIENT_PREFIX.len()).is_some_and(|start| same(start, TRANSIENT_PREFIX));
     begins || TRANSIENT_CODES.iter().any(|known| same(known, code))
 }
 

@@ -19,18 +19,13 @@ pub(super) fn date(value: &Value, pointer: &str) -> Option<OffsetDateTime> {
 
 /// The items of the list at a JSON pointer; none if there is no list.
 pub(super) fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
+    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// A resource's tags; the key is missing where there are none.
 pub(super) fn tags(value: &Value) -> BTreeMap<String, String> {
     let tags = value.get("tags").and_then(Value::as_object).into_iter().flatten();
-    tags.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-        .collect()
+    tags.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 /// A resource's name: its own field, else the last part of its id.

@@ -85,9 +85,7 @@ struct Inner {
 
 impl fmt::Debug for Azure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Azure")
-            .field(&self.inner.resource_manager.as_str())
-            .finish()
+        f.debug_tuple("Azure").field(&self.inner.resource_manager.as_str()).finish()
     }
 }
 
@@ -120,12 +118,7 @@ impl Azure {
     /// # Errors
     /// If the endpoint is neither `https` nor `http` on a loopback host.
     pub fn new(options: AzureOptions) -> Result<Self, AzureError> {
-        let AzureOptions {
-            resource_manager,
-            credential,
-            transport,
-            clock,
-        } = options;
+        let AzureOptions { resource_manager, credential, transport, clock } = options;
         // In-process transports run under virtual time, where a time-out would fire as soon as everything else waits.
         let time_out = transport.is_none().then_some(CALL_TIME_OUT);
         let transport = match transport {
@@ -146,14 +139,7 @@ impl Azure {
             None,
         );
         Ok(Self {
-            inner: Arc::new(Inner {
-                pipeline,
-                resource_manager,
-                credential,
-                transport,
-                time_out,
-                clock,
-            }),
+            inner: Arc::new(Inner { pipeline, resource_manager, credential, transport, time_out, clock }),
         })
     }
 
@@ -169,9 +155,7 @@ impl Azure {
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
         }
-        url.query_pairs_mut()
-            .append_pair("api-version", api_version)
-            .extend_pairs(query);
+        url.query_pairs_mut().append_pair("api-version", api_version).extend_pairs(query);
         url
     }
 
@@ -188,11 +172,7 @@ impl Azure {
             AzureError::permanent(attempted, "InvalidResourceId", error.to_string())
         })?;
         let segments = id.segments();
-        let segments: Vec<&str> = segments
-            .iter()
-            .map(String::as_str)
-            .chain(more.iter().copied())
-            .collect();
+        let segments: Vec<&str> = segments.iter().map(String::as_str).chain(more.iter().copied()).collect();
         Ok(self.url(&segments, api_version, query))
     }
 
@@ -211,22 +191,12 @@ impl Azure {
             request.set_body(body.to_string().into_bytes());
         }
         let context = Context::new();
-        let options = PipelineSendOptions {
-            skip_checks: true,
-            ..Default::default()
-        };
+        let options = PipelineSendOptions { skip_checks: true, ..Default::default() };
         let answer = self
-            .within_time(
-                attempted,
-                self.inner.pipeline.send(&context, &mut request, Some(options)),
-            )
+            .within_time(attempted, self.inner.pipeline.send(&context, &mut request, Some(options)))
             .await?;
         let (status, headers, body) = answer.deconstruct();
-        Ok(Answer {
-            status: status.into(),
-            headers,
-            body: body.into(),
-        })
+        Ok(Answer { status: status.into(), headers, body: body.into() })
     }
 
     /// Waits for a call of the SDK, but not for ever.
@@ -246,13 +216,7 @@ impl Azure {
     }
 
     fn refusal(&self, attempted: &str, answer: &Answer) -> AzureError {
-        AzureError::from_answer(
-            attempted,
-            answer.status,
-            &answer.headers,
-            &answer.body,
-            &self.inner.clock,
-        )
+        AzureError::from_answer(attempted, answer.status, &answer.headers, &answer.body, &self.inner.clock)
     }
 
     /// Reads one resource; `None` if it is not there.
@@ -290,11 +254,7 @@ impl Azure {
                 }
             }
             // A page can be empty and yet not be the last; only the link tells.
-            match page
-                .get("nextLink")
-                .and_then(Value::as_str)
-                .filter(|link| !link.is_empty())
-            {
+            match page.get("nextLink").and_then(Value::as_str).filter(|link| !link.is_empty()) {
                 None => return Ok(items),
                 Some(link) => next = self.own_url(attempted, link)?,
             }

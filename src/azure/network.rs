@@ -13,9 +13,7 @@ const CONNECT_TIME_OUT: Duration = Duration::from_secs(20);
 pub(super) fn transport(endpoint: &Url) -> Result<Transport, AzureError> {
     if !is_loopback(endpoint) {
         // Blob downloads in ranges must count the bytes that were stored.
-        let options = HttpClientOptions {
-            automatic_decompression: false,
-        };
+        let options = HttpClientOptions { automatic_decompression: false };
         return Ok(Transport::new(new_http_client(Some(options))));
     }
     let client = reqwest::Client::builder()

@@ -57,21 +57,14 @@ impl OperationUrl {
     /// The operation's id, the last segment of its path.
     fn id(&self) -> String {
         let path = without_queries(self.as_str());
-        path.rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(80)
-            .collect()
+        path.rsplit('/').next().unwrap_or_default().chars().take(80).collect()
     }
 }
 
 impl fmt::Debug for OperationUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.is_monitor() { "Monitor" } else { "Location" };
-        f.debug_tuple(kind)
-            .field(&format_args!("…/{}", self.id()))
-            .finish()
+        f.debug_tuple(kind).field(&format_args!("…/{}", self.id())).finish()
     }
 }
 
@@ -126,9 +119,7 @@ impl Azure {
         let attempted = format!("GET operation {}", operation.id());
         let url = self.own_url(&attempted, operation.as_str())?;
         let answer = self.call(&attempted, Method::Get, url, None).await?;
-        let running = || Progress::Running {
-            retry_after: error::retry_after(&answer.headers, self.clock()),
-        };
+        let running = || Progress::Running { retry_after: error::retry_after(&answer.headers, self.clock()) };
         match answer.status {
             404 => return Ok(Progress::Gone),
             202 => return Ok(running()),
@@ -185,10 +176,8 @@ impl Azure {
     }
 
     fn started(&self, answer: &Answer) -> Started {
-        let operation = answer
-            .header(MONITOR_HEADER)
-            .map(OperationUrl::monitor)
-            .or_else(|| self.location(answer));
+        let operation =
+            answer.header(MONITOR_HEADER).map(OperationUrl::monitor).or_else(|| self.location(answer));
         let state = text(&answer.json(), "/properties/provisioningState");
         let is_final = |state: &String| FINAL_STATES.iter().any(|known| known.eq_ignore_ascii_case(state));
         let done = match answer.status {
@@ -200,10 +189,9 @@ impl Azure {
         };
         match done {
             true => Started::Done,
-            false => Started::Running {
-                operation,
-                retry_after: error::retry_after(&answer.headers, self.clock()),
-            },
+            false => {
+                Started::Running { operation, retry_after: error::retry_after(&answer.headers, self.clock()) }
+            }
         }
     }
 

@@ -36,10 +36,7 @@ impl ResourceId {
 
     /// The name of the part of this type, in any case: `named("labs")`.
     pub fn named(&self, kind: &str) -> Option<&str> {
-        self.path
-            .iter()
-            .find(|(part, _)| part.eq_ignore_ascii_case(kind))
-            .map(|(_, name)| name.as_str())
+        self.path.iter().find(|(part, _)| part.eq_ignore_ascii_case(kind)).map(|(_, name)| name.as_str())
     }
 
     /// The full type, e.g. `Microsoft.DevTestLab/labs/customimages`, in the case of the id.
@@ -73,12 +70,7 @@ impl FromStr for ResourceId {
 
     fn from_str(text: &str) -> Result<Self, BadResourceId> {
         let bad = || BadResourceId(super::error::without_queries(text).chars().take(200).collect());
-        let mut parts = text
-            .trim()
-            .trim_end_matches('/')
-            .strip_prefix('/')
-            .ok_or_else(bad)?
-            .split('/');
+        let mut parts = text.trim().trim_end_matches('/').strip_prefix('/').ok_or_else(bad)?.split('/');
         let odd =
             |part: &&str| part.is_empty() || matches!(*part, "." | "..") || part.contains(['?', '#', '\\']);
         let mut pair = |expected: Option<&str>| -> Result<Option<(String, String)>, BadResourceId> {
@@ -91,12 +83,7 @@ impl FromStr for ResourceId {
             Ok(Some((key.to_owned(), value.to_owned())))
         };
         let (_, subscription_id) = pair(Some("subscriptions"))?.ok_or_else(bad)?;
-        let mut id = Self {
-            subscription_id,
-            resource_group: None,
-            provider: None,
-            path: Vec::new(),
-        };
+        let mut id = Self { subscription_id, resource_group: None, provider: None, path: Vec::new() };
         while let Some((key, value)) = pair(None)? {
             let outer = id.provider.is_none();
             if outer && id.resource_group.is_none() && key.eq_ignore_ascii_case("resourceGroups") {
@@ -115,9 +102,7 @@ impl FromStr for ResourceId {
 
 impl fmt::Display for ResourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.segments()
-            .iter()
-            .try_for_each(|segment| write!(f, "/{segment}"))
+        self.segments().iter().try_for_each(|segment| write!(f, "/{segment}"))
     }
 }
 

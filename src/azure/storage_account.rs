@@ -67,9 +67,7 @@ impl Azure {
         let body = answer.json();
         let full =
             |key: &&Value| text(key, "/permissions").is_none_or(|text| text.eq_ignore_ascii_case("full"));
-        let key = items(&body, "/keys")
-            .filter(full)
-            .find_map(|key| text(key, "/value"));
+        let key = items(&body, "/keys").filter(full).find_map(|key| text(key, "/value"));
         key.map(Secret::new).ok_or_else(|| {
             AzureError::permanent(
                 &attempted,

@@ -39,11 +39,7 @@ impl Reply {
     }
 
     pub(super) fn bytes(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: body.into(),
-        }
+        Self { status, headers: Vec::new(), body: body.into() }
     }
 
     pub(super) fn empty(status: u16) -> Self {
@@ -72,9 +68,7 @@ impl Seen {
 
     pub(super) fn query(&self, name: &str) -> Option<String> {
         let mut pairs = self.url.query_pairs();
-        pairs
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.into_owned())
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
     pub(super) fn json(&self) -> Value {
@@ -95,10 +89,7 @@ pub(super) struct Script {
 impl Script {
     pub(super) fn on(&self, call: &str, reply: Reply) {
         let mut replies = self.replies.lock().unwrap();
-        replies
-            .entry(call.to_ascii_lowercase())
-            .or_default()
-            .push_back(reply);
+        replies.entry(call.to_ascii_lowercase()).or_default().push_back(reply);
     }
 
     pub(super) fn lose(&self, kind: azure_core::error::ErrorKind) {
@@ -140,20 +131,13 @@ impl HttpClient for Script {
         let reply = match replies.get_mut(&call) {
             Some(queue) if queue.len() > 1 => queue.pop_front().unwrap(),
             Some(queue) => queue[0].clone(),
-            None => Reply::json(
-                404,
-                json!({"error": {"code": "ResourceNotFound", "message": "not there"}}),
-            ),
+            None => Reply::json(404, json!({"error": {"code": "ResourceNotFound", "message": "not there"}})),
         };
         let mut headers = Headers::new();
         for (name, value) in reply.headers {
             headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
         }
-        Ok(AsyncRawResponse::from_bytes(
-            StatusCode::from(reply.status),
-            headers,
-            reply.body,
-        ))
+        Ok(AsyncRawResponse::from_bytes(StatusCode::from(reply.status), headers, reply.body))
     }
 }
 
@@ -174,10 +158,7 @@ impl TokenCredential for FakeCredential {
         let mut asked = self.scopes.lock().unwrap();
         asked.push(scopes.join(" "));
         let now = self.clock.lock().unwrap().as_ref().unwrap().now();
-        Ok(AccessToken::new(
-            format!("token-{}", asked.len()),
-            now + Duration::hours(1),
-        ))
+        Ok(AccessToken::new(format!("token-{}", asked.len()), now + Duration::hours(1)))
     }
 }
 

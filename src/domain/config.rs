@@ -45,12 +45,7 @@ pub struct ConfigurationFiles {
 
 impl<K: Into<String>, V: Into<Vec<u8>>> FromIterator<(K, V)> for ConfigurationFiles {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(files: I) -> Self {
-        Self {
-            files: files
-                .into_iter()
-                .map(|(path, content)| (path.into(), content.into()))
-                .collect(),
-        }
+        Self { files: files.into_iter().map(|(path, content)| (path.into(), content.into())).collect() }
     }
 }
 
@@ -90,12 +85,9 @@ impl Configuration {
         }
         problems.sort();
         let configuration = match (settings, labs) {
-            (Some(settings), Some(labs)) if !found.definitions.is_empty() => Some(Self {
-                settings,
-                labs,
-                definitions: found.definitions,
-                broken: found.broken,
-            }),
+            (Some(settings), Some(labs)) if !found.definitions.is_empty() => {
+                Some(Self { settings, labs, definitions: found.definitions, broken: found.broken })
+            }
             _ => None,
         };
         (configuration, problems)
@@ -119,12 +111,7 @@ fn definition_path(file: &str) -> Option<&str> {
 fn file<'a>(files: &'a ConfigurationFiles, name: &str) -> Option<(&'a str, &'a [u8])> {
     let exact = files.files.get_key_value(name);
     exact
-        .or_else(|| {
-            files
-                .files
-                .iter()
-                .find(|(path, _)| path.eq_ignore_ascii_case(name))
-        })
+        .or_else(|| files.files.iter().find(|(path, _)| path.eq_ignore_ascii_case(name)))
         .map(|(path, content)| (path.as_str(), content.as_slice()))
 }
 
@@ -169,13 +156,8 @@ impl FoundDefinitions {
                 self.definitions.insert(path, *definition);
             }
             Content::Broken => {
-                self.broken.insert(
-                    path,
-                    own.iter()
-                        .filter(|p| p.severity == Severity::Error)
-                        .cloned()
-                        .collect(),
-                );
+                self.broken
+                    .insert(path, own.iter().filter(|p| p.severity == Severity::Error).cloned().collect());
             }
         }
         for place in duplicates {

@@ -38,9 +38,7 @@ pub enum OsType {
 impl OsType {
     /// Reads Azure's word, ignoring case.
     pub fn from_azure(text: &str) -> Option<Self> {
-        [Self::Windows, Self::Linux]
-            .into_iter()
-            .find(|os| text.eq_ignore_ascii_case(os.as_str()))
+        [Self::Windows, Self::Linux].into_iter().find(|os| text.eq_ignore_ascii_case(os.as_str()))
     }
 
     /// Azure's word.
@@ -75,13 +73,7 @@ pub enum FactoryParameter {
 
 impl FactoryParameter {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::NewVmName,
-        Self::LabName,
-        Self::Size,
-        Self::UserName,
-        Self::Password,
-    ];
+    pub const ALL: [Self; 5] = [Self::NewVmName, Self::LabName, Self::Size, Self::UserName, Self::Password];
 
     /// The name as Microsoft's sample spells it.
     pub fn name(self) -> &'static str {
@@ -188,10 +180,7 @@ impl Definition {
     }
 
     fn literals(&self, values: &ParameterValues<'_>) -> BTreeMap<String, Value> {
-        self.declared
-            .iter()
-            .map(|(parameter, name)| (name.clone(), values.of(*parameter).into()))
-            .collect()
+        self.declared.iter().map(|(parameter, name)| (name.clone(), values.of(*parameter).into())).collect()
     }
 
     /// The VM's resource in the template.
@@ -206,10 +195,8 @@ pub(crate) fn read(value: Value, settings: &FactorySettings, file: &str, problem
     let Some(entries) = value.as_object() else {
         return Content::Other;
     };
-    let schema = get(entries, "$schema")
-        .and_then(|(_, schema)| schema.as_str())
-        .unwrap_or_default()
-        .to_lowercase();
+    let schema =
+        get(entries, "$schema").and_then(|(_, schema)| schema.as_str()).unwrap_or_default().to_lowercase();
     if schema.contains("deploymentparameters") {
         return Content::ParametersFile;
     }
@@ -251,11 +238,7 @@ fn read_template(
     let resource = template.pointer(&vm)?.as_object()?;
     let path = json_path(&vm);
     if get(resource, "copy").is_some() {
-        problems.error(
-            file,
-            &format!("{path}.copy"),
-            "a golden image is one VM: remove the copy loop",
-        );
+        problems.error(file, &format!("{path}.copy"), "a golden image is one VM: remove the copy loop");
     }
     let Some((properties_key, properties)) = get(resource, "properties") else {
         problems.error(file, &path, "the lab VM has no 'properties'");
@@ -263,11 +246,7 @@ fn read_template(
     };
     let properties_path = format!("{path}.{properties_key}");
     let Some(properties) = properties.as_object() else {
-        problems.error(
-            file,
-            &properties_path,
-            "the lab VM's 'properties' must be an object",
-        );
+        problems.error(file, &properties_path, "the lab VM's 'properties' must be an object");
         return None;
     };
     prepare::check_artifacts(template, properties, &properties_path, file, problems);
@@ -275,9 +254,8 @@ fn read_template(
         return None;
     }
     // With values as a run would give them, every expression must have a value, whatever the lab is called.
-    let literals = declared
-        .iter()
-        .map(|(parameter, name)| (name.clone(), example(settings).of(*parameter).into()));
+    let literals =
+        declared.iter().map(|(parameter, name)| (name.clone(), example(settings).of(*parameter).into()));
     let literals: BTreeMap<String, Value> = literals.collect();
     if let Err(error) = evaluate(template, &literals, &example_scope()) {
         problems.error(file, &error.path, error.message);
@@ -285,13 +263,7 @@ fn read_template(
     }
     let evaluator = Evaluator::new(template, &literals, &example_scope()).ok()?;
     let (image_source, os_source) = source::read(&evaluator, properties, &properties_path, file, problems)?;
-    Some(Definition {
-        template: template.clone(),
-        vm,
-        image_source,
-        os_source,
-        declared,
-    })
+    Some(Definition { template: template.clone(), vm, image_source, os_source, declared })
 }
 
 /// Values like those of a run, to evaluate a template before there is one.
@@ -326,9 +298,7 @@ fn read_parameters(
     let mut declared = BTreeMap::new();
     for (name, body) in template["parameters"].as_object().into_iter().flatten() {
         let place = format!("$.parameters.{name}");
-        match FactoryParameter::ALL
-            .into_iter()
-            .find(|parameter| parameter.name().eq_ignore_ascii_case(name))
+        match FactoryParameter::ALL.into_iter().find(|parameter| parameter.name().eq_ignore_ascii_case(name))
         {
             Some(parameter) => {
                 let kind = body["type"].as_str().unwrap_or_default();
@@ -340,10 +310,7 @@ fn read_parameters(
                 declared.insert(parameter, name.clone());
             }
             None if body.get("defaultValue").is_none() => {
-                let names: Vec<_> = FactoryParameter::ALL
-                    .iter()
-                    .map(|parameter| parameter.name())
-                    .collect();
+                let names: Vec<_> = FactoryParameter::ALL.iter().map(|parameter| parameter.name()).collect();
                 let message = format!(
                     "the factory gives no value to the parameter '{name}' (only to {}): add a defaultValue",
                     names.join(", ")
@@ -370,14 +337,9 @@ fn find_vms(parent: &Value, pointer: &str, parent_type: &str, depth: usize, foun
         let Some(entries) = resource.as_object() else {
             continue;
         };
-        let own = get(entries, "type")
-            .and_then(|(_, kind)| kind.as_str())
-            .unwrap_or_default();
-        let kind = if depth > 0 && !own.contains('.') {
-            format!("{parent_type}/{own}")
-        } else {
-            own.to_owned()
-        };
+        let own = get(entries, "type").and_then(|(_, kind)| kind.as_str()).unwrap_or_default();
+        let kind =
+            if depth > 0 && !own.contains('.') { format!("{parent_type}/{own}") } else { own.to_owned() };
         let pointer = format!("{pointer}/resources/{index}");
         if kind.eq_ignore_ascii_case(LAB_VM) {
             found.push(pointer.clone());
@@ -391,11 +353,7 @@ fn json_path(pointer: &str) -> String {
     let mut path = "$".to_owned();
     for part in pointer.split('/').skip(1) {
         let index = part.bytes().all(|b| b.is_ascii_digit());
-        path.push_str(&if index {
-            format!("[{part}]")
-        } else {
-            format!(".{part}")
-        });
+        path.push_str(&if index { format!("[{part}]") } else { format!(".{part}") });
     }
     path
 }

@@ -44,12 +44,7 @@ impl ImagePath {
     /// If it is absolute, has an empty, `.` or `..` segment or control characters, is longer than 256 characters, or
     /// does not end with `.json`.
     pub fn parse(text: &str) -> Result<Self, BadImagePath> {
-        let bad = |reason| {
-            Err(BadImagePath {
-                text: text.chars().take(LONGEST_PATH).collect(),
-                reason,
-            })
-        };
+        let bad = |reason| Err(BadImagePath { text: text.chars().take(LONGEST_PATH).collect(), reason });
         let spelled = text.replace('\\', "/");
         if let Some(reason) = faulty_segments(&spelled) {
             return bad(reason);
@@ -58,10 +53,7 @@ impl ImagePath {
             return bad("it is longer than the 256 characters of an Azure tag");
         }
         let name = spelled.rsplit('/').next().unwrap_or_default();
-        let stem = name
-            .len()
-            .checked_sub(EXTENSION.len())
-            .and_then(|at| name.split_at_checked(at));
+        let stem = name.len().checked_sub(EXTENSION.len()).and_then(|at| name.split_at_checked(at));
         match stem {
             Some((stem, end)) if !stem.is_empty() && end.eq_ignore_ascii_case(EXTENSION) => {}
             _ => return bad("it must end with '.json' after a name"),
@@ -194,16 +186,10 @@ impl ImagePathSelector {
         let spelled = text.replace('\\', "/");
         let inner = spelled.trim_matches('/');
         if inner.trim().is_empty() || inner == "*" {
-            return Ok(Self {
-                spelled,
-                segments: Vec::new(),
-            });
+            return Ok(Self { spelled, segments: Vec::new() });
         }
         if let Some(reason) = faulty_segments(inner) {
-            return Err(BadImagePath {
-                text: text.chars().take(LONGEST_PATH).collect(),
-                reason,
-            });
+            return Err(BadImagePath { text: text.chars().take(LONGEST_PATH).collect(), reason });
         }
         let segments = fold(inner).split('/').map(str::to_owned).collect();
         Ok(Self { spelled, segments })
@@ -212,9 +198,7 @@ impl ImagePathSelector {
     /// Whether it selects the image. Only whole segments count: `Win2016` does not select `Win2016R2/Core.json`.
     pub fn selects(&self, path: &ImagePath) -> bool {
         let mut segments = path.folded.split('/');
-        self.segments
-            .iter()
-            .all(|wanted| segments.next() == Some(wanted.as_str()))
+        self.segments.iter().all(|wanted| segments.next() == Some(wanted.as_str()))
     }
 
     /// The entry as it was written, with `/`.

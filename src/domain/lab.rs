@@ -80,9 +80,7 @@ impl LabId {
     /// Whether both may mean one lab: a name without a resource group means that lab in any group.
     pub fn may_be(&self, other: &Self) -> bool {
         let groups = self.resource_group().zip(other.resource_group());
-        self.0
-            .subscription_id
-            .eq_ignore_ascii_case(&other.0.subscription_id)
+        self.0.subscription_id.eq_ignore_ascii_case(&other.0.subscription_id)
             && self.0.lab_name.eq_ignore_ascii_case(&other.0.lab_name)
             && groups.is_none_or(|(a, b)| a.eq_ignore_ascii_case(b))
     }
@@ -106,35 +104,21 @@ pub(crate) fn check_resource_group(text: &str) -> Result<(), BadLab> {
     let fits = (1..=LONGEST_GROUP_NAME).contains(&text.chars().count())
         && text.chars().all(|c| c.is_alphanumeric() || "_-.()".contains(c))
         && !text.ends_with('.');
-    if fits {
-        Ok(())
-    } else {
-        Err(BadLab::ResourceGroup(text.to_owned()))
-    }
+    if fits { Ok(()) } else { Err(BadLab::ResourceGroup(text.to_owned())) }
 }
 
 /// Whether this may be a lab's name.
 pub(crate) fn check_lab_name(text: &str) -> Result<(), BadLab> {
     let fits = (1..=LONGEST_LAB_NAME).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if fits {
-        Ok(())
-    } else {
-        Err(BadLab::LabName(text.to_owned()))
-    }
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if fits { Ok(()) } else { Err(BadLab::LabName(text.to_owned())) }
 }
 
 impl TryFrom<Fields> for LabId {
     type Error = BadLab;
 
     fn try_from(fields: Fields) -> Result<Self, BadLab> {
-        Self::new(
-            &fields.subscription_id,
-            fields.resource_group.as_deref(),
-            &fields.lab_name,
-        )
+        Self::new(&fields.subscription_id, fields.resource_group.as_deref(), &fields.lab_name)
     }
 }
 
@@ -204,12 +188,9 @@ mod tests {
 
     #[test]
     fn azures_rules_are_kept() {
-        for subscription in [
-            "",
-            "8d9f1e4a",
-            "8d9f1e4a111142228333444455556666",
-            "{8d9f1e4a-1111-4222-8333-444455556666}",
-        ] {
+        for subscription in
+            ["", "8d9f1e4a", "8d9f1e4a111142228333444455556666", "{8d9f1e4a-1111-4222-8333-444455556666}"]
+        {
             assert!(
                 matches!(LabId::new(subscription, None, "x"), Err(BadLab::Subscription(_))),
                 "{subscription}"
@@ -217,18 +198,12 @@ mod tests {
         }
         for group in ["", "a/b", "ends.", &"x".repeat(91)] {
             assert!(
-                matches!(
-                    LabId::new(SUBSCRIPTION, Some(group), "x"),
-                    Err(BadLab::ResourceGroup(_))
-                ),
+                matches!(LabId::new(SUBSCRIPTION, Some(group), "x"), Err(BadLab::ResourceGroup(_))),
                 "{group}"
             );
         }
         for lab in ["", "a b", "a.b", "é", &"x".repeat(51)] {
-            assert!(
-                matches!(LabId::new(SUBSCRIPTION, None, lab), Err(BadLab::LabName(_))),
-                "{lab}"
-            );
+            assert!(matches!(LabId::new(SUBSCRIPTION, None, lab), Err(BadLab::LabName(_))), "{lab}");
         }
         assert!(LabId::new(SUBSCRIPTION, Some("a(b)_c.d-e"), &"x".repeat(50)).is_ok());
     }

@@ -70,10 +70,7 @@ impl FromStr for Queue {
     type Err = UnknownQueue;
 
     fn from_str(text: &str) -> Result<Self, UnknownQueue> {
-        Self::ALL
-            .into_iter()
-            .find(|queue| queue.name() == text)
-            .ok_or_else(|| UnknownQueue(text.to_owned()))
+        Self::ALL.into_iter().find(|queue| queue.name() == text).ok_or_else(|| UnknownQueue(text.to_owned()))
     }
 }
 
@@ -193,19 +190,12 @@ pub enum MessageError {
 impl Message {
     /// A step's first message.
     pub fn first(run: RunId, step: Step) -> Self {
-        Self {
-            run,
-            attempt: FIRST_ATTEMPT,
-            step,
-        }
+        Self { run, attempt: FIRST_ATTEMPT, step }
     }
 
     /// The message that makes the step look again.
     pub fn next_attempt(&self) -> Self {
-        Self {
-            attempt: self.attempt.saturating_add(1),
-            ..self.clone()
-        }
+        Self { attempt: self.attempt.saturating_add(1), ..self.clone() }
     }
 
     /// Reads a message's body. Fields that this program does not know are ignored: a newer one of the same version may
@@ -214,15 +204,10 @@ impl Message {
     /// # Errors
     /// If it is no JSON object, has another version, or a field is missing or wrong.
     pub fn parse(queue: Queue, body: &[u8]) -> Result<Self, MessageError> {
-        let value: Value = serde_json::from_slice(body).map_err(|error| MessageError::NotJson {
-            queue,
-            reason: error.to_string(),
-        })?;
+        let value: Value = serde_json::from_slice(body)
+            .map_err(|error| MessageError::NotJson { queue, reason: error.to_string() })?;
         let Value::Object(fields) = value else {
-            return Err(MessageError::NotJson {
-                queue,
-                reason: "it is another JSON value".to_owned(),
-            });
+            return Err(MessageError::NotJson { queue, reason: "it is another JSON value".to_owned() });
         };
         match fields.get("version") {
             Some(version) if version.as_u64() == Some(MESSAGE_VERSION) => {}
@@ -240,15 +225,8 @@ impl Message {
                 });
             }
         }
-        let body = Body {
-            queue,
-            fields: &fields,
-        };
-        let image_step = || {
-            Ok(ImageStep {
-                image_path: body.required("imagePath")?,
-            })
-        };
+        let body = Body { queue, fields: &fields };
+        let image_step = || Ok(ImageStep { image_path: body.required("imagePath")? });
         let step = match queue {
             Queue::StartRun => Step::StartRun(StartRun {
                 reason: body.required("reason")?,
@@ -336,22 +314,16 @@ impl Body<'_> {
     fn optional<T: DeserializeOwned>(&self, field: &'static str) -> Result<Option<T>, MessageError> {
         match self.fields.get(field) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => T::deserialize(value)
-                .map(Some)
-                .map_err(|error| MessageError::Field {
-                    queue: self.queue,
-                    field,
-                    reason: error.to_string(),
-                }),
+            Some(value) => T::deserialize(value).map(Some).map_err(|error| MessageError::Field {
+                queue: self.queue,
+                field,
+                reason: error.to_string(),
+            }),
         }
     }
 
     fn required<T: DeserializeOwned>(&self, field: &'static str) -> Result<T, MessageError> {
-        let missing = || MessageError::Field {
-            queue: self.queue,
-            field,
-            reason: "it is missing".to_owned(),
-        };
+        let missing = || MessageError::Field { queue: self.queue, field, reason: "it is missing".to_owned() };
         self.optional(field)?.ok_or_else(missing)
     }
 }

@@ -77,12 +77,7 @@ impl ImageName {
     /// 1 to 80 letters, digits and hyphens: the path, the day on which the run started (UTC), and a hash.
     pub fn derive(run: &RunId, path: &ImagePath, started_at: OffsetDateTime) -> Self {
         let day = started_at.to_offset(UtcOffset::UTC).date();
-        let day = format!(
-            "{:04}{:02}{:02}",
-            day.year().rem_euclid(10_000),
-            u8::from(day.month()),
-            day.day()
-        );
+        let day = format!("{:04}{:02}{:02}", day.year().rem_euclid(10_000), u8::from(day.month()), day.day());
         let hash = hash(&[run.as_str(), path.folded()]);
         let room = LONGEST_IMAGE_NAME - 2 - day.len() - HASH_LENGTH;
         let stem = readable(path.readable_segments(), room);
@@ -120,11 +115,7 @@ pub fn lab_hash(lab: &LabId) -> String {
 /// Six lower-case letters and digits that stand for the parts, in their order.
 fn hash(parts: &[&str]) -> String {
     let digest = digest(parts);
-    digest
-        .iter()
-        .take(HASH_LENGTH)
-        .map(|byte| char::from(HASH_ALPHABET[usize::from(byte % 32)]))
-        .collect()
+    digest.iter().take(HASH_LENGTH).map(|byte| char::from(HASH_ALPHABET[usize::from(byte % 32)])).collect()
 }
 
 /// SHA-256 over the parts with their lengths, so that no two lists of parts read the same.

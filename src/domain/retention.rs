@@ -92,17 +92,10 @@ pub fn decide(path: &ImagePath, images: &[StandingImage], keep: usize) -> Vec<Ve
         .collect();
     // Names end with the day and a hash: they settle what was made at the same moment.
     good.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
-    let newest: Vec<&str> = good
-        .iter()
-        .take(keep.max(1))
-        .map(|image| image.name.as_str())
-        .collect();
+    let newest: Vec<&str> = good.iter().take(keep.max(1)).map(|image| image.name.as_str()).collect();
     images
         .iter()
-        .map(|image| Verdict {
-            name: image.name.clone(),
-            decision: about(path, image, &newest),
-        })
+        .map(|image| Verdict { name: image.name.clone(), decision: about(path, image, &newest) })
         .collect()
 }
 
@@ -136,9 +129,5 @@ fn foreign(path: &ImagePath, image: &StandingImage) -> Option<KeepReason> {
 
 /// A tag's value; the names of tags ignore case.
 fn tag<'a>(image: &'a StandingImage, name: &str) -> Option<&'a str> {
-    image
-        .tags
-        .iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.as_str())
+    image.tags.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }

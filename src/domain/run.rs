@@ -31,14 +31,8 @@ impl RunId {
     /// If it has other than 1 to 40 characters, or others than lower-case letters, digits and hyphens.
     pub fn parse(text: &str) -> Result<Self, BadRunId> {
         let fits = (1..=LONGEST_RUN_ID).contains(&text.len())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if fits {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(BadRunId(text.chars().take(80).collect()))
-        }
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if fits { Ok(Self(text.to_owned())) } else { Err(BadRunId(text.chars().take(80).collect())) }
     }
 
     /// The run that a person starts at `now`; `random` tells two of one second apart.
@@ -78,9 +72,7 @@ fn stamp(moment: OffsetDateTime) -> String {
     let moment = moment.to_offset(UtcOffset::UTC);
     let format = format_description!("[year repr:last_two][month][day]t[hour][minute][second]");
     let century = moment.year().rem_euclid(10_000) / 100;
-    moment
-        .format(&format)
-        .map_or_else(|_| "0".to_owned(), |rest| format!("{century:02}{rest}"))
+    moment.format(&format).map_or_else(|_| "0".to_owned(), |rest| format!("{century:02}{rest}"))
 }
 
 impl fmt::Display for RunId {
@@ -148,10 +140,7 @@ mod tests {
     #[test]
     fn an_id_comes_from_its_trigger() {
         let moment = datetime!(2026-11-22 18:05:09 +1);
-        assert_eq!(
-            RunId::manual(moment, "k3x").unwrap().as_str(),
-            "manual-20261122t170509-k3x"
-        );
+        assert_eq!(RunId::manual(moment, "k3x").unwrap().as_str(), "manual-20261122t170509-k3x");
         assert_eq!(RunId::timer(moment).as_str(), "timer-20261122t170509");
         let sha = "ABCDEF0123456789abcdef0123456789abcdef01";
         assert_eq!(RunId::commit(sha).unwrap().as_str(), "commit-abcdef0123456789");
@@ -183,10 +172,7 @@ mod tests {
 
     #[test]
     fn reasons_are_words() {
-        assert_eq!(
-            serde_json::to_string(&RunReason::Schedule).unwrap(),
-            "\"schedule\""
-        );
+        assert_eq!(serde_json::to_string(&RunReason::Schedule).unwrap(), "\"schedule\"");
         assert_eq!(RunReason::Commit.to_string(), "commit");
     }
 }

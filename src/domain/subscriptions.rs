@@ -36,11 +36,7 @@ pub fn subscriptions<'a>(
         .into_iter()
         .map(|path| Subscription {
             image_path: path.clone(),
-            labs: labs
-                .iter()
-                .filter(|lab| lab.receives(path))
-                .map(|lab| lab.lab.clone())
-                .collect(),
+            labs: labs.iter().filter(|lab| lab.receives(path)).map(|lab| lab.lab.clone()).collect(),
         })
         .collect()
 }
@@ -52,30 +48,18 @@ mod tests {
     fn lab(name: &str, selectors: &[&str]) -> SubscribedLab {
         SubscribedLab {
             lab: LabId::new("8d9f1e4a-1111-4222-8333-444455556666", None, name).unwrap(),
-            selectors: selectors
-                .iter()
-                .map(|text| ImagePathSelector::parse(text).unwrap())
-                .collect(),
+            selectors: selectors.iter().map(|text| ImagePathSelector::parse(text).unwrap()).collect(),
         }
     }
 
     #[test]
     fn a_lab_receives_an_image_once_however_often_it_asks() {
-        let definitions = [
-            "Linux/Ubuntu.json",
-            "Win2016/Datacenter.json",
-            "Win2016R2/Core.json",
-        ]
-        .map(|text| ImagePath::parse(text).unwrap());
-        let labs = [
-            lab("web", &["win2016", "Win2016/Datacenter.json"]),
-            lab("all", &["*"]),
-        ];
+        let definitions = ["Linux/Ubuntu.json", "Win2016/Datacenter.json", "Win2016R2/Core.json"]
+            .map(|text| ImagePath::parse(text).unwrap());
+        let labs = [lab("web", &["win2016", "Win2016/Datacenter.json"]), lab("all", &["*"])];
         let found = subscriptions(&definitions, &labs);
-        let names: Vec<Vec<&str>> = found
-            .iter()
-            .map(|s| s.labs.iter().map(LabId::lab_name).collect())
-            .collect();
+        let names: Vec<Vec<&str>> =
+            found.iter().map(|s| s.labs.iter().map(LabId::lab_name).collect()).collect();
         assert_eq!(names, [vec!["all"], vec!["web", "all"], vec!["all"]]);
     }
 }

@@ -23,9 +23,7 @@ pub fn check(template: &Value) -> Vec<TemplateError> {
         errors: Vec::new(),
     };
     for copy in template["variables"]["copy"].as_array().into_iter().flatten() {
-        checker
-            .variables
-            .extend(copy["name"].as_str().map(str::to_lowercase));
+        checker.variables.extend(copy["name"].as_str().map(str::to_lowercase));
     }
     for section in ["parameters", "variables", "resources", "outputs"] {
         checker.walk(&template[section], &mut format!("$.{section}"), 0);
@@ -62,9 +60,7 @@ impl Checker {
             },
             Value::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    within(path, &format!("[{index}]"), |path| {
-                        self.walk(item, path, depth + 1)
-                    });
+                    within(path, &format!("[{index}]"), |path| self.walk(item, path, depth + 1));
                 }
             }
             Value::Object(entries) => {
@@ -94,8 +90,7 @@ impl Checker {
             Expression::Call { name, arguments } => {
                 let function = name.to_ascii_lowercase();
                 if !functions::is_known(&function) {
-                    self.errors
-                        .push(TemplateError::expression(path, &functions::unknown_text(name)));
+                    self.errors.push(TemplateError::expression(path, &functions::unknown_text(name)));
                 }
                 if let [Expression::Text(of)] = arguments.as_slice() {
                     let (known, what) = match function.as_str() {

@@ -64,35 +64,21 @@ impl<'a> Context<'a> {
 
     /// A place inside copy loops where everything must have its value at once.
     pub(crate) fn strict_in(turns: Vec<Turn>) -> Self {
-        Self {
-            turns: RefCell::new(turns),
-            ..Self::strict()
-        }
+        Self { turns: RefCell::new(turns), ..Self::strict() }
     }
 
     /// A place that waits for deployed resources.
     pub(crate) fn deferring(turns: Vec<Turn>) -> Self {
-        Self {
-            may_defer: true,
-            turns: RefCell::new(turns),
-            ..Self::strict()
-        }
+        Self { may_defer: true, turns: RefCell::new(turns), ..Self::strict() }
     }
 
     /// A place where the deployed resources are known.
     pub(crate) fn deployed(turns: Vec<Turn>, references: &'a dyn References) -> Self {
-        Self {
-            references: Some(references),
-            turns: RefCell::new(turns),
-            ..Self::strict()
-        }
+        Self { references: Some(references), turns: RefCell::new(turns), ..Self::strict() }
     }
 
     /// The default value of a parameter, which sees no variables.
     pub(crate) fn parameter_default() -> Self {
-        Self {
-            variables: false,
-            ..Self::strict()
-        }
+        Self { variables: false, ..Self::strict() }
     }
 }

@@ -88,9 +88,7 @@ pub struct Evaluated {
 impl fmt::Debug for Evaluated {
     /// Leaves the parameters out: some are passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Evaluated")
-            .field("resources", &self.resources)
-            .finish_non_exhaustive()
+        f.debug_struct("Evaluated").field("resources", &self.resources).finish_non_exhaustive()
     }
 }
 
@@ -114,9 +112,7 @@ impl Evaluated {
     /// `InvalidTemplate` if `reference()` finds nothing.
     pub fn outputs(&self, references: &dyn References) -> Result<BTreeMap<String, Output>, TemplateError> {
         let evaluator = Evaluator::new(&self.template, &self.parameters, &self.scope)?;
-        outputs(&evaluator, &self.template, |turns| {
-            Context::deployed(turns, references)
-        })
+        outputs(&evaluator, &self.template, |turns| Context::deployed(turns, references))
     }
 }
 
@@ -131,10 +127,7 @@ pub fn evaluate(
     scope: &Scope,
 ) -> Result<Evaluated, TemplateError> {
     let Some(entries) = template.as_object() else {
-        return Err(TemplateError::validation(
-            "$",
-            "The template must be a JSON object.",
-        ));
+        return Err(TemplateError::validation("$", "The template must be a JSON object."));
     };
     for key in ["$schema", "contentVersion", "resources"] {
         if !entries.contains_key(key) {
@@ -145,10 +138,7 @@ pub fn evaluate(
         }
     }
     let Some(elements) = template["resources"].as_array() else {
-        return Err(TemplateError::validation(
-            "$.resources",
-            "'resources' must be an array.",
-        ));
+        return Err(TemplateError::validation("$.resources", "'resources' must be an array."));
     };
     if let Some(error) = check(template).into_iter().next() {
         return Err(error);
@@ -196,11 +186,7 @@ fn outputs<'a>(
             let count = evaluator.copy_count(&copy["count"], &format!("{path}.copy"), &Context::strict())?;
             let mut items = Vec::new();
             for index in 0..count {
-                let turn = Turn {
-                    name: name.clone(),
-                    index,
-                    unnamed: true,
-                };
+                let turn = Turn { name: name.clone(), index, unnamed: true };
                 items.push(within(&mut path, ".copy.input", |path| {
                     evaluator.resolve(&copy["input"], path, &context(vec![turn]))
                 })?);
@@ -213,18 +199,10 @@ fn outputs<'a>(
                     &format!("The template output '{name}' has no 'value'."),
                 ));
             };
-            within(&mut path, ".value", |path| {
-                evaluator.resolve(value, path, &context(Vec::new()))
-            })?
+            within(&mut path, ".value", |path| evaluator.resolve(value, path, &context(Vec::new())))?
         };
         let secure = output_type.to_ascii_lowercase().starts_with("secure");
-        result.insert(
-            name.clone(),
-            Output {
-                output_type,
-                value: (!secure).then_some(value),
-            },
-        );
+        result.insert(name.clone(), Output { output_type, value: (!secure).then_some(value) });
     }
     Ok(result)
 }

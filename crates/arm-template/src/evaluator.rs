@@ -50,9 +50,7 @@ pub struct Evaluator {
 impl fmt::Debug for Evaluator {
     /// Leaves the parameters' values out: some are passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Evaluator")
-            .field("scope", &self.scope)
-            .finish_non_exhaustive()
+        f.debug_struct("Evaluator").field("scope", &self.scope).finish_non_exhaustive()
     }
 }
 
@@ -79,9 +77,7 @@ impl Evaluator {
             spent: Cell::new(0),
         };
         for name in evaluator.declarations.names() {
-            evaluator
-                .parameter(name)
-                .map_err(|stop| stop.at(&format!("$.parameters.{name}")))?;
+            evaluator.parameter(name).map_err(|stop| stop.at(&format!("$.parameters.{name}")))?;
         }
         Ok(evaluator)
     }
@@ -138,9 +134,8 @@ impl Evaluator {
             Value::Array(items) => {
                 let mut result = Vec::with_capacity(items.len());
                 for (index, item) in items.iter().enumerate() {
-                    result.push(within(path, &format!("[{index}]"), |path| {
-                        self.resolve(item, path, context)
-                    })?);
+                    result
+                        .push(within(path, &format!("[{index}]"), |path| self.resolve(item, path, context))?);
                 }
                 Ok(Value::Array(result))
             }
@@ -184,10 +179,7 @@ impl Evaluator {
                 let key = match self.resolve_text(key, path, context)? {
                     Value::String(key) => key,
                     _ => {
-                        return Err(TemplateError::expression(
-                            path,
-                            "A property name must be a string.",
-                        ));
+                        return Err(TemplateError::expression(path, "A property name must be a string."));
                     }
                 };
                 result.insert(key, self.resolve(value, path, context)?);
@@ -208,11 +200,7 @@ impl Evaluator {
         let count = self.copy_count(&copy["count"], path, context)?;
         let mut items = Vec::new();
         for index in 0..count {
-            context.turns.borrow_mut().push(Turn {
-                name: name.clone(),
-                index,
-                unnamed: false,
-            });
+            context.turns.borrow_mut().push(Turn { name: name.clone(), index, unnamed: false });
             let item = within(path, ".input", |path| self.resolve(&copy["input"], path, context));
             context.turns.borrow_mut().pop();
             let item = item?;
@@ -292,9 +280,9 @@ impl Evaluator {
                 wrong("The template function 'variables' is not expected at this location.")
             }
             ("variables", [Value::String(name)]) => self.variable(name),
-            ("parameters" | "variables", _) => wrong(format!(
-                "The template function '{name}' expects one parameter, a name."
-            )),
+            ("parameters" | "variables", _) => {
+                wrong(format!("The template function '{name}' expects one parameter, a name."))
+            }
             ("copyindex", values) => copy_index(values, &context.turns.borrow()),
             ("reference", values) => reference(values, context),
             (function, values) => functions::call(function, values, &self.scope),
@@ -339,14 +327,10 @@ impl Evaluator {
         if let Some((key, value)) = found {
             return self.once(&format!("variable {}", key.to_lowercase()), key, || {
                 let path = format!("$.variables{}", member(key));
-                self.resolve(value, &mut path.clone(), &Context::strict())
-                    .map_err(Stop::Placed)
+                self.resolve(value, &mut path.clone(), &Context::strict()).map_err(Stop::Placed)
             });
         }
-        let copies = variables
-            .get("copy")
-            .and_then(Value::as_array)
-            .ok_or_else(not_found)?;
+        let copies = variables.get("copy").and_then(Value::as_array).ok_or_else(not_found)?;
         let (index, copy) = copies
             .iter()
             .enumerate()
@@ -354,9 +338,7 @@ impl Evaluator {
             .ok_or_else(not_found)?;
         self.once(&format!("variable {}", name.to_lowercase()), name, || {
             let mut path = format!("$.variables.copy[{index}]");
-            let (_, items) = self
-                .property_copy(copy, &mut path, &Context::strict())
-                .map_err(Stop::Placed)?;
+            let (_, items) = self.property_copy(copy, &mut path, &Context::strict()).map_err(Stop::Placed)?;
             Ok(items)
         })
     }
@@ -381,10 +363,7 @@ impl Evaluator {
         self.slots.borrow_mut().insert(key.to_owned(), Slot::Busy);
         let result = evaluate();
         match &result {
-            Ok(value) => self
-                .slots
-                .borrow_mut()
-                .insert(key.to_owned(), Slot::Done(value.clone())),
+            Ok(value) => self.slots.borrow_mut().insert(key.to_owned(), Slot::Done(value.clone())),
             Err(_) => self.slots.borrow_mut().remove(key),
         };
         result

@@ -20,12 +20,8 @@ const DEPLOYMENT_KEYS: [&str; 4] = ["copy", "condition", "dependsOn", "resources
 
 /// All resources of a template's `resources` array.
 pub(crate) fn expand(evaluator: &Evaluator, elements: &[Value]) -> Result<Vec<Resource>, TemplateError> {
-    let mut expansion = Expansion {
-        evaluator,
-        resources: Vec::new(),
-        loops: BTreeMap::new(),
-        dropped: Vec::new(),
-    };
+    let mut expansion =
+        Expansion { evaluator, resources: Vec::new(), loops: BTreeMap::new(), dropped: Vec::new() };
     for (index, element) in elements.iter().enumerate() {
         expansion.element(element, &mut format!("$.resources[{index}]"), None)?;
     }
@@ -63,10 +59,7 @@ impl Expansion<'_> {
         parent: Option<&Parent<'_>>,
     ) -> Result<(), TemplateError> {
         let Some(entries) = element.as_object() else {
-            return Err(TemplateError::validation(
-                path,
-                "The template resource must be an object.",
-            ));
+            return Err(TemplateError::validation(path, "The template resource must be an object."));
         };
         let turns = parent.map(|parent| parent.turns.to_vec()).unwrap_or_default();
         let Some(copy) = entries.get("copy").filter(|copy| copy.is_object()) else {
@@ -78,17 +71,11 @@ impl Expansion<'_> {
                 "The template 'copy' definition has no name.",
             ));
         };
-        let count = self
-            .evaluator
-            .copy_count(&copy["count"], &format!("{path}.copy"), &Context::strict())?;
+        let count = self.evaluator.copy_count(&copy["count"], &format!("{path}.copy"), &Context::strict())?;
         self.loops.entry(name.to_lowercase()).or_default();
         for index in 0..count {
             let mut turns = turns.clone();
-            turns.push(Turn {
-                name: name.clone(),
-                index,
-                unnamed: true,
-            });
+            turns.push(Turn { name: name.clone(), index, unnamed: true });
             self.one(entries, path, parent, turns, Some(&name))?;
         }
         Ok(())
@@ -107,23 +94,18 @@ impl Expansion<'_> {
             let Some(value) = entries.get(key) else {
                 return Ok(None);
             };
-            within(path, &member(key), |path| {
-                match self.evaluator.resolve(value, path, &strict)? {
-                    Value::String(text) => Ok(Some(text)),
-                    Value::Null => Ok(None),
-                    _ => Err(TemplateError::validation(
-                        path,
-                        &format!("The template resource's '{key}' must be a string."),
-                    )),
-                }
+            within(path, &member(key), |path| match self.evaluator.resolve(value, path, &strict)? {
+                Value::String(text) => Ok(Some(text)),
+                Value::Null => Ok(None),
+                _ => Err(TemplateError::validation(
+                    path,
+                    &format!("The template resource's '{key}' must be a string."),
+                )),
             })
         };
         let required = |key: &str, path: &mut String| match text(key, path)? {
             Some(text) if !text.is_empty() => Ok(text),
-            _ => Err(TemplateError::validation(
-                path,
-                &format!("The template resource has no '{key}'."),
-            )),
+            _ => Err(TemplateError::validation(path, &format!("The template resource has no '{key}'."))),
         };
         let own_type = required("type", path)?;
         let own_name = required("name", path)?;
@@ -160,15 +142,10 @@ impl Expansion<'_> {
             let wanted = within(path, ".dependsOn", |path| match entries.get("dependsOn") {
                 None | Some(Value::Null) => Ok(Vec::new()),
                 Some(list) => match self.evaluator.resolve(list, path, &strict)? {
-                    Value::Array(items) => Ok(items
-                        .iter()
-                        .filter_map(Value::as_str)
-                        .map(str::to_owned)
-                        .collect()),
-                    _ => Err(TemplateError::validation(
-                        path,
-                        "'dependsOn' must be an array of strings.",
-                    )),
+                    Value::Array(items) => {
+                        Ok(items.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+                    }
+                    _ => Err(TemplateError::validation(path, "'dependsOn' must be an array of strings.")),
                 },
             })?;
             let source: Map<_, _> = entries
@@ -185,10 +162,7 @@ impl Expansion<'_> {
             body["type"] = resource_type.clone().into();
             body["name"] = name.clone().into();
             if let Some(in_loop) = in_loop {
-                self.loops
-                    .entry(in_loop.to_lowercase())
-                    .or_default()
-                    .push(id.clone());
+                self.loops.entry(in_loop.to_lowercase()).or_default().push(id.clone());
             }
             let resource = Resource {
                 id,
@@ -203,11 +177,7 @@ impl Expansion<'_> {
                 source,
                 turns: turns.clone(),
             };
-            self.resources.push(Pending {
-                resource,
-                wanted,
-                referenced: context.referenced.into_inner(),
-            });
+            self.resources.push(Pending { resource, wanted, referenced: context.referenced.into_inner() });
             if self.resources.len() > MOST_RESOURCES {
                 return Err(TemplateError::validation(
                     path,
@@ -227,26 +197,17 @@ impl Expansion<'_> {
                 "'resources' must be an array.",
             ));
         };
-        let parent = Parent {
-            resource_type: &resource_type,
-            name: &name,
-            turns: &turns,
-        };
+        let parent = Parent { resource_type: &resource_type, name: &name, turns: &turns };
         for (index, child) in children.iter().enumerate() {
-            within(path, &format!(".resources[{index}]"), |path| {
-                self.element(child, path, Some(&parent))
-            })?;
+            within(path, &format!(".resources[{index}]"), |path| self.element(child, path, Some(&parent)))?;
         }
         Ok(())
     }
 
     /// Resolves the dependencies and brings the resources into an order.
     fn finish(self) -> Result<Vec<Resource>, TemplateError> {
-        let known: Vec<(String, String)> = self
-            .resources
-            .iter()
-            .map(|p| (p.resource.id.clone(), p.resource.name.clone()))
-            .collect();
+        let known: Vec<(String, String)> =
+            self.resources.iter().map(|p| (p.resource.id.clone(), p.resource.name.clone())).collect();
         let mut seen = BTreeSet::new();
         for pending in &self.resources {
             if !seen.insert(pending.resource.id.to_lowercase()) {
@@ -278,11 +239,7 @@ impl Expansion<'_> {
                 }
             }
             depends_on.extend(
-                pending
-                    .referenced
-                    .iter()
-                    .filter_map(|wanted| find(wanted, &known))
-                    .map(str::to_owned),
+                pending.referenced.iter().filter_map(|wanted| find(wanted, &known)).map(str::to_owned),
             );
             let mut once = BTreeSet::new();
             depends_on.retain(|id| once.insert(id.to_lowercase()));
@@ -298,12 +255,9 @@ fn in_order(mut waiting: Vec<Resource>) -> Result<Vec<Resource>, TemplateError> 
     let mut done = BTreeSet::new();
     let mut ordered = Vec::new();
     while !waiting.is_empty() {
-        let ready = waiting.iter().position(|resource| {
-            resource
-                .depends_on
-                .iter()
-                .all(|id| done.contains(&id.to_lowercase()))
-        });
+        let ready = waiting
+            .iter()
+            .position(|resource| resource.depends_on.iter().all(|id| done.contains(&id.to_lowercase())));
         let Some(ready) = ready else {
             let names: Vec<_> = waiting.iter().map(|resource| resource.name.as_str()).collect();
             return Err(TemplateError::validation(
@@ -336,16 +290,8 @@ fn find<'a>(wanted: &str, known: &'a [(String, String)]) -> Option<&'a str> {
 /// A child inside its parent has the last segments only; one that is written in full stays as it is.
 fn full_name(parent: Option<&Parent<'_>>, own_type: String, own_name: String) -> (String, String) {
     match parent {
-        Some(parent)
-            if !own_type
-                .split('/')
-                .next()
-                .is_some_and(|provider| provider.contains('.')) =>
-        {
-            (
-                format!("{}/{own_type}", parent.resource_type),
-                format!("{}/{own_name}", parent.name),
-            )
+        Some(parent) if !own_type.split('/').next().is_some_and(|provider| provider.contains('.')) => {
+            (format!("{}/{own_type}", parent.resource_type), format!("{}/{own_name}", parent.name))
         }
         _ => (own_type, own_name),
     }

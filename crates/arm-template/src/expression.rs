@@ -12,18 +12,9 @@ const DEEPEST_EXPRESSION: usize = 64;
 pub(crate) enum Expression {
     Text(String),
     Integer(i64),
-    Call {
-        name: String,
-        arguments: Vec<Expression>,
-    },
-    Member {
-        of: Box<Expression>,
-        name: String,
-    },
-    Index {
-        of: Box<Expression>,
-        index: Box<Expression>,
-    },
+    Call { name: String, arguments: Vec<Expression> },
+    Member { of: Box<Expression>, name: String },
+    Index { of: Box<Expression>, index: Box<Expression> },
 }
 
 /// What a JSON string of a template means.
@@ -54,11 +45,7 @@ pub(crate) fn meaning(text: &str) -> Result<Meaning, String> {
         ));
     }
     let inner = &text[1..text.len() - 1];
-    let mut parser = Parser {
-        text: inner,
-        at: 0,
-        depth: 0,
-    };
+    let mut parser = Parser { text: inner, at: 0, depth: 0 };
     let expression = parser.expression()?;
     parser.space();
     match parser.peek() {
@@ -98,10 +85,7 @@ impl Parser<'_> {
     }
 
     fn ended(&self) -> String {
-        format!(
-            "Unable to parse language expression '{}': the expression ends too early.",
-            self.text
-        )
+        format!("Unable to parse language expression '{}': the expression ends too early.", self.text)
     }
 
     fn expect(&mut self, wanted: char) -> Result<(), String> {
@@ -131,19 +115,13 @@ impl Parser<'_> {
                 Some('.') => {
                     self.take();
                     self.space();
-                    Expression::Member {
-                        of: Box::new(expression),
-                        name: self.identifier()?,
-                    }
+                    Expression::Member { of: Box::new(expression), name: self.identifier()? }
                 }
                 Some('[') => {
                     self.take();
                     let index = self.expression()?;
                     self.expect(']')?;
-                    Expression::Index {
-                        of: Box::new(expression),
-                        index: Box::new(index),
-                    }
+                    Expression::Index { of: Box::new(expression), index: Box::new(index) }
                 }
                 _ => break,
             };
@@ -193,10 +171,7 @@ impl Parser<'_> {
         }
         let digits = &self.text[start..self.at];
         digits.parse().map(Expression::Integer).map_err(|_| {
-            format!(
-                "The language expression '{}' is not valid: '{digits}' is not an integer.",
-                self.text
-            )
+            format!("The language expression '{}' is not valid: '{digits}' is not an integer.", self.text)
         })
     }
 

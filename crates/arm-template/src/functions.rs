@@ -146,10 +146,7 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn refuse<T>(&self, reason: &str) -> Result<T, Stop> {
-        wrong(format!(
-            "The template function '{}' is used wrongly: {reason}",
-            self.name
-        ))
+        wrong(format!("The template function '{}' is used wrongly: {reason}", self.name))
     }
 
     /// Checks the number of arguments.
@@ -161,9 +158,7 @@ impl<'a> Call<'a> {
         if least == most {
             return self.refuse(&format!("it expects {least} parameter(s), {count} are given."));
         }
-        self.refuse(&format!(
-            "it expects {least} or more parameter(s), {count} are given."
-        ))
+        self.refuse(&format!("it expects {least} or more parameter(s), {count} are given."))
     }
 
     fn expected<T>(&self, index: usize, what: &str) -> Result<T, Stop> {
@@ -203,9 +198,7 @@ impl<'a> Call<'a> {
     }
 
     fn texts(&self) -> Result<Vec<String>, Stop> {
-        (0..self.arguments.len())
-            .map(|index| self.text(index).map(str::to_owned))
-            .collect()
+        (0..self.arguments.len()).map(|index| self.text(index).map(str::to_owned)).collect()
     }
 }
 

@@ -86,11 +86,7 @@ impl Declaration {
                 kind(value)
             ));
         }
-        let shown = if self.kind.is_secure() {
-            "(hidden)".to_owned()
-        } else {
-            plain(value)
-        };
+        let shown = if self.kind.is_secure() { "(hidden)".to_owned() } else { plain(value) };
         let refuse = |reason: String| {
             Err(format!(
                 "The provided value '{shown}' for the template parameter '{name}' is not valid. {reason}"
@@ -151,10 +147,7 @@ impl Declarations {
             None | Some(Value::Null) => return Ok(Self::default()),
             Some(Value::Object(parameters)) => parameters,
             Some(_) => {
-                return Err(TemplateError::validation(
-                    "$.parameters",
-                    "'parameters' must be an object.",
-                ));
+                return Err(TemplateError::validation("$.parameters", "'parameters' must be an object."));
             }
         };
         let mut declarations = BTreeMap::new();
@@ -214,17 +207,11 @@ impl Declarations {
             let key = name.to_lowercase();
             if let Some(declaration) = self.0.get(&key) {
                 let path = format!("$.parameters{}", member(&declaration.name));
-                declaration
-                    .check(value)
-                    .map_err(|reason| TemplateError::validation(&path, &reason))?;
+                declaration.check(value).map_err(|reason| TemplateError::validation(&path, &reason))?;
             }
             accepted.insert(key, value.clone());
         }
-        match self
-            .0
-            .iter()
-            .find(|(key, d)| d.default.is_none() && !accepted.contains_key(*key))
-        {
+        match self.0.iter().find(|(key, d)| d.default.is_none() && !accepted.contains_key(*key)) {
             Some((_, declaration)) => Err(missing(&declaration.name)),
             None => Ok(accepted),
         }
@@ -239,10 +226,7 @@ impl Declarations {
     }
 
     pub(crate) fn secure(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .values()
-            .filter(|d| d.kind.is_secure())
-            .map(|d| d.name.as_str())
+        self.0.values().filter(|d| d.kind.is_secure()).map(|d| d.name.as_str())
     }
 }
 

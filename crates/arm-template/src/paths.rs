@@ -11,15 +11,8 @@ pub(crate) fn within<T>(path: &mut String, part: &str, step: impl FnOnce(&mut St
 
 /// A property's part of a JSON path: `.name`, or `['name']` where that would not read back.
 pub(crate) fn member(key: &str) -> String {
-    let plain = !key.is_empty()
-        && key
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$');
-    if plain {
-        format!(".{key}")
-    } else {
-        format!("['{}']", key.replace('\'', "\\'"))
-    }
+    let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$');
+    if plain { format!(".{key}") } else { format!("['{}']", key.replace('\'', "\\'")) }
 }
 
 /// Names in templates ignore case.

@@ -16,12 +16,7 @@ fn scope() -> Scope {
 }
 
 fn parameters(values: Value) -> BTreeMap<String, Value> {
-    values
-        .as_object()
-        .unwrap()
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+    values.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn template(extra: Value) -> Value {
@@ -41,9 +36,7 @@ fn try_value(text: &str) -> Result<Value, TemplateError> {
         "parameters": {"lab": {"type": "string"}, "a.b": {"type": "int", "defaultValue": 7}},
         "variables": {"list": ["one", "two"], "object": {"Name": "x", "with-dash": true}},
     }));
-    Evaluator::new(&template, &parameters(json!({"LAB": "factory"})), &scope())
-        .unwrap()
-        .value(&json!(text))
+    Evaluator::new(&template, &parameters(json!({"LAB": "factory"})), &scope()).unwrap().value(&json!(text))
 }
 
 fn value(text: &str) -> Value {
@@ -69,10 +62,7 @@ fn strings_are_literal_unless_brackets_enclose_them() {
 
 #[test]
 fn names_ignore_case() {
-    assert_eq!(
-        value("[ConCat(Parameters('Lab'), '-', VARIABLES('OBJECT').name)]"),
-        "factory-x"
-    );
+    assert_eq!(value("[ConCat(Parameters('Lab'), '-', VARIABLES('OBJECT').name)]"), "factory-x");
     assert_eq!(value("[parameters('A.B')]"), 7);
 }
 
@@ -139,10 +129,7 @@ fn text_functions_do_what_azure_documents() {
         ("[indexOf('abcABC', 'C')]", json!(2)),
         ("[lastIndexOf('abcABC', 'c')]", json!(5)),
         ("[indexOf('abc', 'z')]", json!(-1)),
-        (
-            "[format('{0}-{1:D3}-{{x}}-{0,5}', 'a', 7)]",
-            json!("a-007-{x}-    a"),
-        ),
+        ("[format('{0}-{1:D3}-{{x}}-{0,5}', 'a', 7)]", json!("a-007-{x}-    a")),
         ("[base64('one')]", json!("b25l")),
         ("[base64ToString('b25l')]", json!("one")),
         ("[json('{\"a\": [1, null]}').a[0]]", json!(1)),
@@ -167,10 +154,7 @@ fn collections_logic_and_numbers_do_what_azure_documents() {
             json!({"a": {"x": 1, "y": 2}, "b": 3}),
         ),
         ("[intersection(createArray(1, 2), createArray(2, 3))]", json!([2])),
-        (
-            "[createObject('a', 1, 'b', createArray())]",
-            json!({"a": 1, "b": []}),
-        ),
+        ("[createObject('a', 1, 'b', createArray())]", json!({"a": 1, "b": []})),
         ("[array('x')]", json!(["x"])),
         ("[coalesce(null(), null(), 'x')]", json!("x")),
         ("[empty('')]", json!(true)),
@@ -178,10 +162,7 @@ fn collections_logic_and_numbers_do_what_azure_documents() {
         ("[contains('abc', 'b')]", json!(true)),
         ("[contains(variables('object'), 'NAME')]", json!(true)),
         ("[contains(createArray('a'), 'A')]", json!(false)),
-        (
-            "[if(equals('a', 'a'), 'yes', variables('missing-but-never-looked-at'))]",
-            json!("yes"),
-        ),
+        ("[if(equals('a', 'a'), 'yes', variables('missing-but-never-looked-at'))]", json!("yes")),
         ("[and(true(), not(false()))]", json!(true)),
         ("[or(false(), false())]", json!(false)),
         ("[bool('True')]", json!(true)),
@@ -196,10 +177,7 @@ fn collections_logic_and_numbers_do_what_azure_documents() {
         ("[greaterOrEquals(2, 2)]", json!(true)),
         ("[less('a', 'b')]", json!(true)),
         ("[join(createArray('a', 'b'), '-')]", json!("a-b")),
-        (
-            "[subscription().subscriptionId]",
-            json!("5b2f2d1c-0000-4000-8000-000000000001"),
-        ),
+        ("[subscription().subscriptionId]", json!("5b2f2d1c-0000-4000-8000-000000000001")),
         ("[deployment().name]", json!("run1")),
     ] {
         assert_eq!(value(text), expected, "{text}");
@@ -212,14 +190,8 @@ fn collections_logic_and_numbers_do_what_azure_documents() {
 #[test]
 fn unknown_functions_are_refused_in_azures_words() {
     let message = refusal("[concat('a', listKeys('x', '2019-06-01').keys)]");
-    assert!(
-        message.contains("Unable to process template language expressions"),
-        "{message}"
-    );
-    assert!(
-        message.contains("The template function 'listKeys' is not valid."),
-        "{message}"
-    );
+    assert!(message.contains("Unable to process template language expressions"), "{message}");
+    assert!(message.contains("The template function 'listKeys' is not valid."), "{message}");
     // Even where nothing would ask for it.
     let unused = template(json!({"variables": {"unused": "[nosuch('x')]"}}));
     let error = evaluate(&unused, &BTreeMap::new(), &scope()).unwrap_err();
@@ -228,16 +200,9 @@ fn unknown_functions_are_refused_in_azures_words() {
 
 #[test]
 fn broken_expressions_say_where() {
-    for text in [
-        "[]",
-        "[concat(]",
-        "[concat('a',)]",
-        "['a]",
-        "[concat('a') 'b']",
-        "[a..b()]",
-        "[concat]",
-        "[5x]",
-    ] {
+    for text in
+        ["[]", "[concat(]", "[concat('a',)]", "['a]", "[concat('a') 'b']", "[a..b()]", "[concat]", "[5x]"]
+    {
         assert!(refusal(text).contains("at path '$'"), "{text}");
     }
     let long = format!("['{}']", "x".repeat(24_576));
@@ -250,10 +215,7 @@ fn broken_expressions_say_where() {
 fn given_values_are_never_evaluated() {
     let template = template(json!({"parameters": {"p": {"type": "securestring"}}}));
     let evaluator = Evaluator::new(&template, &parameters(json!({"p": "[concat('x')]"})), &scope()).unwrap();
-    assert_eq!(
-        evaluator.value(&json!("[parameters('p')]")).unwrap(),
-        "[concat('x')]"
-    );
+    assert_eq!(evaluator.value(&json!("[parameters('p')]")).unwrap(), "[concat('x')]");
     assert!(!format!("{evaluator:?}").contains("concat"));
 }
 
@@ -274,11 +236,8 @@ fn parameters_are_held_to_their_declarations() {
             .contains("Expected 'String, Uri'. Actual 'Integer'")
     );
     assert!(
-        refuse(
-            json!({"type": "string", "allowedValues": ["a"]}),
-            json!({"p": "b"})
-        )
-        .contains("allowed value(s): 'a'")
+        refuse(json!({"type": "string", "allowedValues": ["a"]}), json!({"p": "b"}))
+            .contains("allowed value(s): 'a'")
     );
     assert!(
         refuse(json!({"type": "string", "minLength": 3}), json!({"p": "b"}))
@@ -294,10 +253,7 @@ fn parameters_are_held_to_their_declarations() {
         refuse(json!({"type": "int", "defaultValue": "[concat('a')]"}), json!({}))
             .contains("Expected 'Integer'")
     );
-    let secret = refuse(
-        json!({"type": "SecureString", "minLength": 30}),
-        json!({"p": "hunter2"}),
-    );
+    let secret = refuse(json!({"type": "SecureString", "minLength": 30}), json!({"p": "hunter2"}));
     assert!(!secret.contains("hunter2"));
 }
 
@@ -332,10 +288,7 @@ fn variables_are_found_out_of_order_and_in_copies() {
     }));
     let evaluator = Evaluator::new(&template, &BTreeMap::new(), &scope()).unwrap();
     assert_eq!(evaluator.value(&json!("[variables('first')]")).unwrap(), "x!");
-    assert_eq!(
-        evaluator.value(&json!("[variables('names')]")).unwrap(),
-        json!(["n1", "n2", "n3"])
-    );
+    assert_eq!(evaluator.value(&json!("[variables('names')]")).unwrap(), json!(["n1", "n2", "n3"]));
     assert_eq!(
         evaluator.value(&json!("[variables('disks').data]")).unwrap(),
         json!([{"lun": 0}, {"lun": 1}])
@@ -383,10 +336,7 @@ fn resources_are_expanded_flattened_and_ordered() {
         vm.properties(),
         &json!({"notes": "[not an expression]", "artifacts": [{"artifactId": "1/0"}, {"artifactId": "1/1"}]})
     );
-    assert_eq!(
-        evaluated.resources[3].resource_type,
-        "Microsoft.DevTestLab/labs/virtualnetworks"
-    );
+    assert_eq!(evaluated.resources[3].resource_type, "Microsoft.DevTestLab/labs/virtualnetworks");
     assert_eq!(evaluated.resources[4].depends_on.len(), 2);
     assert!(vm.body.get("copy").is_none() && vm.body.get("dependsOn").is_none());
 }
@@ -394,13 +344,7 @@ fn resources_are_expanded_flattened_and_ordered() {
 #[test]
 fn faulty_resources_are_refused() {
     let refuse = |resources: Value| {
-        evaluate(
-            &template(json!({"resources": resources})),
-            &BTreeMap::new(),
-            &scope(),
-        )
-        .unwrap_err()
-        .message
+        evaluate(&template(json!({"resources": resources})), &BTreeMap::new(), &scope()).unwrap_err().message
     };
     let one = json!({"type": "A.B/c", "name": "x", "apiVersion": "1"});
     assert!(
@@ -475,15 +419,7 @@ fn everything_wrong_is_listed_at_once() {
         "resources": [{"name": "[variables('b')]", "x": "[parameters('c')]", "y": "[concat(]"}],
     })));
     let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
-    assert_eq!(
-        paths,
-        [
-            "$.variables.a",
-            "$.resources[0].name",
-            "$.resources[0].x",
-            "$.resources[0].y"
-        ]
-    );
+    assert_eq!(paths, ["$.variables.a", "$.resources[0].name", "$.resources[0].x", "$.resources[0].y"]);
 }
 
 #[test]
@@ -493,38 +429,20 @@ fn values_that_explode_are_stopped() {
     for level in 1..60 {
         variables.insert(
             format!("v{level}"),
-            json!(format!(
-                "[concat(variables('v{0}'), variables('v{0}'))]",
-                level - 1
-            )),
+            json!(format!("[concat(variables('v{0}'), variables('v{0}'))]", level - 1)),
         );
     }
     let bomb = template(json!({"variables": variables}));
     let evaluator = Evaluator::new(&bomb, &BTreeMap::new(), &scope()).unwrap();
-    assert!(
-        evaluator
-            .value(&json!("[variables('v40')]"))
-            .unwrap_err()
-            .message
-            .contains("4 MB")
-    );
+    assert!(evaluator.value(&json!("[variables('v40')]")).unwrap_err().message.contains("4 MB"));
     assert!(evaluator.value(&json!("[length(variables('v10'))]")).is_ok());
     let mut chain = serde_json::Map::new();
     for level in 0..2000 {
-        chain.insert(
-            format!("v{level}"),
-            json!(format!("[variables('v{}')]", level + 1)),
-        );
+        chain.insert(format!("v{level}"), json!(format!("[variables('v{}')]", level + 1)));
     }
     let chain = template(json!({"variables": chain}));
     let evaluator = Evaluator::new(&chain, &BTreeMap::new(), &scope()).unwrap();
-    assert!(
-        evaluator
-            .value(&json!("[variables('v0')]"))
-            .unwrap_err()
-            .message
-            .contains("nested deeper")
-    );
+    assert!(evaluator.value(&json!("[variables('v0')]")).unwrap_err().message.contains("nested deeper"));
 }
 
 #[test]
@@ -544,30 +462,13 @@ fn deep_templates_are_refused_before_the_stack_ends() {
     // The deepest expressions, in variables that need each other, in a thread with a small stack.
     let call = format!("[{}variables('v#'){}]", "toLower(".repeat(60), ")".repeat(60));
     let variables: serde_json::Map<_, _> = (0..50)
-        .map(|level| {
-            (
-                format!("v{level}"),
-                json!({"x": {"y": call.replace('#', &(level + 1).to_string())}}),
-            )
-        })
+        .map(|level| (format!("v{level}"), json!({"x": {"y": call.replace('#', &(level + 1).to_string())}})))
         .collect();
     let template = template(json!({"variables": variables}));
-    let thread = std::thread::Builder::new()
-        .stack_size(1024 * 1024)
-        .spawn(move || {
-            Evaluator::new(&template, &BTreeMap::new(), &scope())
-                .unwrap()
-                .value(&json!("[variables('v0')]"))
-        });
-    assert!(
-        thread
-            .unwrap()
-            .join()
-            .unwrap()
-            .unwrap_err()
-            .message
-            .contains("nested deeper")
-    );
+    let thread = std::thread::Builder::new().stack_size(1024 * 1024).spawn(move || {
+        Evaluator::new(&template, &BTreeMap::new(), &scope()).unwrap().value(&json!("[variables('v0')]"))
+    });
+    assert!(thread.unwrap().join().unwrap().unwrap_err().message.contains("nested deeper"));
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

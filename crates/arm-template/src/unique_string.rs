@@ -63,10 +63,7 @@ fn murmur_hash_64(data: &[u8]) -> u64 {
 
 /// Up to four bytes, the first lowest.
 fn word(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |word, byte| word << 8 | u32::from(*byte))
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
 
 fn finish(mut h: u32) -> u32 {

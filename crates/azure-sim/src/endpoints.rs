@@ -79,24 +79,18 @@ impl Endpoints {
         match self {
             Self::Azure => {
                 let host = authority.host().to_ascii_lowercase();
-                let account = host
-                    .strip_suffix(AZURE_BLOB_SUFFIX)
-                    .or_else(|| host.strip_suffix(AZURE_DISK_SUFFIX));
+                let account =
+                    host.strip_suffix(AZURE_BLOB_SUFFIX).or_else(|| host.strip_suffix(AZURE_DISK_SUFFIX));
                 match (host.as_str(), account) {
                     (AZURE_RESOURCE_MANAGER, _) => Some(Service::ResourceManager),
                     (AZURE_LOGIN, _) => Some(Service::Identity),
-                    (_, Some(account)) => Some(Service::Blob {
-                        account: account.to_owned(),
-                        path: uri.path().to_owned(),
-                    }),
+                    (_, Some(account)) => {
+                        Some(Service::Blob { account: account.to_owned(), path: uri.path().to_owned() })
+                    }
                     _ => None,
                 }
             }
-            Self::Loopback {
-                resource_manager,
-                blob,
-                identity,
-            } => {
+            Self::Loopback { resource_manager, blob, identity } => {
                 let address = authority.as_str();
                 if address == resource_manager.to_string() {
                     Some(Service::ResourceManager)
@@ -115,10 +109,7 @@ impl Endpoints {
     fn by_path(path: &str) -> Service {
         let path = path.trim_start_matches('/');
         let (account, rest) = path.split_once('/').unwrap_or((path, ""));
-        Service::Blob {
-            account: account.to_ascii_lowercase(),
-            path: format!("/{rest}"),
-        }
+        Service::Blob { account: account.to_ascii_lowercase(), path: format!("/{rest}") }
     }
 }
 
@@ -129,27 +120,18 @@ mod tests {
     #[test]
     fn every_url_that_is_handed_out_leads_back_to_its_service() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let loopback = Endpoints::Loopback {
-            resource_manager: address(1),
-            blob: address(2),
-            identity: address(3),
-        };
+        let loopback =
+            Endpoints::Loopback { resource_manager: address(1), blob: address(2), identity: address(3) };
         for endpoints in [Endpoints::Azure, loopback] {
             let service = |url: String| endpoints.service_of(&url.parse().unwrap());
             let blob = |account: &str| {
-                Some(Service::Blob {
-                    account: account.to_owned(),
-                    path: "/c/b%20b".to_owned(),
-                })
+                Some(Service::Blob { account: account.to_owned(), path: "/c/b%20b".to_owned() })
             };
             assert_eq!(
                 service(endpoints.resource_manager() + "/subscriptions"),
                 Some(Service::ResourceManager)
             );
-            assert_eq!(
-                service(endpoints.identity() + "/t/oauth2/v2.0/token"),
-                Some(Service::Identity)
-            );
+            assert_eq!(service(endpoints.identity() + "/t/oauth2/v2.0/token"), Some(Service::Identity));
             assert_eq!(service(endpoints.blob("acct") + "/c/b%20b?sv=1"), blob("acct"));
             assert_eq!(service(endpoints.disk_export("md-1") + "/c/b%20b"), blob("md-1"));
             assert_eq!(service("https://example.com/".to_owned()), None);

@@ -143,10 +143,7 @@ mod tests {
             times: 2,
             effect,
         };
-        let mut faults = Faults {
-            http: vec![fault],
-            ..Faults::default()
-        };
+        let mut faults = Faults { http: vec![fault], ..Faults::default() };
         let mut strike = |method| faults.strike(&method, "https://x/vms/a").is_some();
         assert!(!strike(http::Method::GET));
         let put: Vec<bool> = (0..4).map(|_| strike(http::Method::PUT)).collect();

@@ -96,11 +96,7 @@ impl Latencies {
         hash.update(self.seed.to_le_bytes());
         hash.update(subject.to_ascii_lowercase());
         let mut generator = ChaCha8Rng::from_seed(hash.finalize().into());
-        if span.most <= span.least {
-            span.least
-        } else {
-            generator.random_range(span.least..span.most)
-        }
+        if span.most <= span.least { span.least } else { generator.random_range(span.least..span.most) }
     }
 
     /// A duration from `span` for `subject`, in whole milliseconds.
@@ -120,10 +116,7 @@ mod tests {
         let alone = one.draw(span, "/subscriptions/S/vm");
         let _ = one.draw(span, "other");
         assert_eq!(one.draw(span, "/subscriptions/s/VM"), alone);
-        assert_ne!(
-            Latencies::new(8, Profile::default()).draw(span, "/subscriptions/S/vm"),
-            alone
-        );
+        assert_ne!(Latencies::new(8, Profile::default()).draw(span, "/subscriptions/S/vm"), alone);
         assert!(alone >= Duration::from_secs(10) && alone < Duration::from_secs(20));
     }
 }

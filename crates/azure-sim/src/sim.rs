@@ -52,17 +52,9 @@ struct Inner {
 impl Sim {
     /// An empty Azure.
     pub fn new(options: SimOptions) -> Self {
-        let SimOptions {
-            seed,
-            clock,
-            profile,
-            endpoints,
-        } = options;
+        let SimOptions { seed, clock, profile, endpoints } = options;
         let world = World::new(clock.now(), seed, Latencies::new(seed, profile), endpoints);
-        Self(Arc::new(Inner {
-            clock,
-            world: Mutex::new(world),
-        }))
+        Self(Arc::new(Inner { clock, world: Mutex::new(world) }))
     }
 
     /// The clock that this Azure follows.
@@ -82,11 +74,7 @@ impl Sim {
     /// # Errors
     /// If a fault breaks the connection, or nobody listens at that URL.
     pub async fn call(&self, request: Request) -> Result<Response, ConnectionReset> {
-        let service = self
-            .world()
-            .endpoints
-            .service_of(request.uri())
-            .ok_or(ConnectionReset)?;
+        let service = self.world().endpoints.service_of(request.uri()).ok_or(ConnectionReset)?;
         let (there, back) = self.latency(&service, &request);
         self.0.clock.sleep(there).await;
         let answer = self.answer(&service, &request);
@@ -105,11 +93,7 @@ impl Sim {
         let mut delay = Duration::ZERO;
         match effect {
             Some(HttpEffect::ResetBefore) => return Err(ConnectionReset),
-            Some(HttpEffect::Answer {
-                status,
-                headers,
-                body,
-            }) => {
+            Some(HttpEffect::Answer { status, headers, body }) => {
                 if status == 429 {
                     world.counts.throttled += 1;
                 }

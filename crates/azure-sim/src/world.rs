@@ -123,12 +123,6 @@ impl World {
 
     /// Writes down that `subject` was worked on from `started` until now.
     pub fn worked(&mut self, kind: WorkKind, subject: &str, started: OffsetDateTime, succeeded: bool) {
-        self.work.push_back(Work {
-            kind,
-            subject: subject.to_owned(),
-            started,
-            ended: self.now,
-            succeeded,
-        });
+        self.work.push_back(Work { kind, subject: subject.to_owned(), started, ended: self.now, succeeded });
     }
 }

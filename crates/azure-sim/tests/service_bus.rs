@@ -37,18 +37,9 @@ async fn world_with(settings: QueueSettings) -> World {
     let broker = Broker::new(Clock::system());
     broker.create_queue("q", settings).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = serve(
-        listener,
-        broker.clone(),
-        Authorization::default().with_key("Root", KEY),
-    )
-    .unwrap();
+    let server = serve(listener, broker.clone(), Authorization::default().with_key("Root", KEY)).unwrap();
     let client = client_for(&server, KEY);
-    World {
-        broker,
-        server,
-        client,
-    }
+    World { broker, server, client }
 }
 
 async fn world() -> World {
@@ -61,10 +52,7 @@ impl World {
     }
 
     fn dead_letters(&self) -> Receiver {
-        let options = ReceiverOptions {
-            sub_queue: Some(SubQueue::DeadLetter),
-            ..ReceiverOptions::default()
-        };
+        let options = ReceiverOptions { sub_queue: Some(SubQueue::DeadLetter), ..ReceiverOptions::default() };
         self.client.receiver("q", options)
     }
 
@@ -115,10 +103,7 @@ async fn a_message_comes_back_with_every_property() {
     assert_eq!(got.partition_key, sent.partition_key);
     assert_eq!(got.time_to_live, sent.time_to_live);
     assert_eq!(got.application_properties, sent.application_properties);
-    assert_eq!(
-        (got.delivery_count, got.sequence_number, got.state),
-        (1, 1, MessageState::Active)
-    );
+    assert_eq!((got.delivery_count, got.sequence_number, got.state), (1, 1, MessageState::Active));
     let enqueued = got.enqueued_time.unwrap();
     assert!(enqueued > before && got.locked_until.unwrap() > enqueued + Duration::from_secs(59));
     assert_eq!(got.expires_at.unwrap() - enqueued, time::Duration::HOUR);
@@ -137,33 +122,14 @@ async fn abandon_defer_and_dead_letter_do_what_they_say() {
     assert_eq!(again.delivery_count, 2);
     receiver.defer(&again).await.unwrap();
     assert!(receiver.receive(1, MOMENT).await.unwrap().is_empty());
-    assert_eq!(
-        receiver.peek(0, 10).await.unwrap()[0].state,
-        MessageState::Deferred
-    );
-    let deferred = receiver
-        .receive_deferred(&[again.sequence_number])
-        .await
-        .unwrap()
-        .remove(0);
-    assert_eq!(
-        (deferred.delivery_count, deferred.body.as_slice()),
-        (3, &b"a"[..])
-    );
-    assert!(matches!(
-        receiver.receive_deferred(&[99]).await,
-        Err(Error::NotFound(_))
-    ));
-    receiver
-        .dead_letter(&deferred, "Poison", "does not parse")
-        .await
-        .unwrap();
+    assert_eq!(receiver.peek(0, 10).await.unwrap()[0].state, MessageState::Deferred);
+    let deferred = receiver.receive_deferred(&[again.sequence_number]).await.unwrap().remove(0);
+    assert_eq!((deferred.delivery_count, deferred.body.as_slice()), (3, &b"a"[..]));
+    assert!(matches!(receiver.receive_deferred(&[99]).await, Err(Error::NotFound(_))));
+    receiver.dead_letter(&deferred, "Poison", "does not parse").await.unwrap();
 
     world.put("b");
-    receiver
-        .dead_letter(&one(&receiver).await, "Poison 2", "it neither")
-        .await
-        .unwrap();
+    receiver.dead_letter(&one(&receiver).await, "Poison 2", "it neither").await.unwrap();
     let dead_letters = world.dead_letters();
     let dead = dead_letters.receive(10, WAIT).await.unwrap();
     assert_eq!(dead.len(), 2);
@@ -180,11 +146,7 @@ async fn abandon_defer_and_dead_letter_do_what_they_say() {
 #[tokio::test]
 async fn a_settlement_after_the_lock_ran_out_is_told() {
     let lock_duration = Duration::from_millis(300);
-    let world = world_with(QueueSettings {
-        lock_duration,
-        ..QueueSettings::default()
-    })
-    .await;
+    let world = world_with(QueueSettings { lock_duration, ..QueueSettings::default() }).await;
     world.put("a");
     let receiver = world.receiver();
     let held = one(&receiver).await;
@@ -192,18 +154,12 @@ async fn a_settlement_after_the_lock_ran_out_is_told() {
     assert!(until > held.locked_until.unwrap());
     tokio::time::sleep(lock_duration + MOMENT).await;
     assert!(matches!(receiver.complete(&held).await, Err(Error::LockLost(_))));
-    assert!(matches!(
-        receiver.renew_lock(&held).await,
-        Err(Error::LockLost(_))
-    ));
+    assert!(matches!(receiver.renew_lock(&held).await, Err(Error::LockLost(_))));
     let again = one(&receiver).await;
     assert_eq!(again.delivery_count, 2);
     assert!(matches!(receiver.abandon(&held).await, Err(Error::LockLost(_))));
     receiver.complete(&again).await.unwrap();
-    assert!(
-        matches!(receiver.complete(&again).await, Err(Error::LockLost(_))),
-        "it was completed already"
-    );
+    assert!(matches!(receiver.complete(&again).await, Err(Error::LockLost(_))), "it was completed already");
 }
 
 #[tokio::test]
@@ -214,18 +170,10 @@ async fn unknown_queues_and_wrong_keys_are_told_apart() {
         matches!(&nowhere, Error::NotFound(text) if text.contains("'nowhere' could not be found")),
         "{nowhere}"
     );
-    let nowhere = world
-        .client
-        .receiver("nowhere", ReceiverOptions::default())
-        .receive(1, WAIT)
-        .await
-        .unwrap_err();
+    let nowhere =
+        world.client.receiver("nowhere", ReceiverOptions::default()).receive(1, WAIT).await.unwrap_err();
     assert!(matches!(nowhere, Error::NotFound(_)), "{nowhere}");
-    let stranger = client_for(&world.server, "wrong")
-        .sender("q")
-        .send("a".into())
-        .await
-        .unwrap_err();
+    let stranger = client_for(&world.server, "wrong").sender("q").send("a".into()).await.unwrap_err();
     assert!(matches!(stranger, Error::Unauthorized(_)), "{stranger}");
     assert!(!stranger.is_transient());
 }
@@ -235,40 +183,17 @@ async fn scheduled_messages_wait_and_can_be_cancelled() {
     let world = world().await;
     let (sender, receiver) = (world.client.sender("q"), world.receiver());
     let at = OffsetDateTime::now_utc() + Duration::from_millis(600);
-    let late = |body: &str| ServiceBusMessage {
-        scheduled_enqueue_time: Some(at),
-        ..body.into()
-    };
+    let late = |body: &str| ServiceBusMessage { scheduled_enqueue_time: Some(at), ..body.into() };
     sender.send(late("by annotation")).await.unwrap();
-    let numbers = sender
-        .schedule(vec![late("by request"), late("cancelled")])
-        .await
-        .unwrap();
+    let numbers = sender.schedule(vec![late("by request"), late("cancelled")]).await.unwrap();
     sender.cancel_scheduled(&numbers[1..]).await.unwrap();
-    assert!(matches!(
-        sender.cancel_scheduled(&numbers[1..]).await,
-        Err(Error::NotFound(_))
-    ));
+    assert!(matches!(sender.cancel_scheduled(&numbers[1..]).await, Err(Error::NotFound(_))));
     assert_eq!(world.broker.counts("q").unwrap().scheduled, 2);
-    assert!(
-        receiver
-            .peek(0, 10)
-            .await
-            .unwrap()
-            .iter()
-            .all(|m| m.state == MessageState::Scheduled)
-    );
+    assert!(receiver.peek(0, 10).await.unwrap().iter().all(|m| m.state == MessageState::Scheduled));
     // The receiver waits and is woken by the clock, not by a message.
     let mut bodies = Vec::new();
     while bodies.len() < 2 {
-        bodies.extend(
-            receiver
-                .receive(2, WAIT)
-                .await
-                .unwrap()
-                .into_iter()
-                .map(|m| m.body),
-        );
+        bodies.extend(receiver.receive(2, WAIT).await.unwrap().into_iter().map(|m| m.body));
         assert!(OffsetDateTime::now_utc() >= at - Duration::from_millis(1));
     }
     assert_eq!(bodies, [b"by annotation".to_vec(), b"by request".to_vec()]);
@@ -277,21 +202,12 @@ async fn scheduled_messages_wait_and_can_be_cancelled() {
 #[tokio::test]
 async fn duplicates_are_dropped_by_the_queue() {
     let window = Some(QueueSettings::DEFAULT_DUPLICATE_DETECTION_WINDOW);
-    let world = world_with(QueueSettings {
-        duplicate_detection_window: window,
-        ..QueueSettings::default()
-    })
-    .await;
-    let message = || ServiceBusMessage {
-        message_id: Some("one".into()),
-        ..ServiceBusMessage::new("a")
-    };
+    let world =
+        world_with(QueueSettings { duplicate_detection_window: window, ..QueueSettings::default() }).await;
+    let message = || ServiceBusMessage { message_id: Some("one".into()), ..ServiceBusMessage::new("a") };
     let sender = world.client.sender("q");
     sender.send(message()).await.unwrap();
-    sender
-        .send_batch(vec![message(), message(), "other".into()])
-        .await
-        .unwrap();
+    sender.send_batch(vec![message(), message(), "other".into()]).await.unwrap();
     assert_eq!(world.broker.counts("q").unwrap().active, 2);
 }
 
@@ -305,17 +221,11 @@ async fn large_messages_and_batches_larger_than_the_limit_arrive_whole() {
     assert_eq!(got.body, body);
     receiver.complete(&got).await.unwrap();
     // 20 × 200 kB does not fit into one message of 1 MiB.
-    sender
-        .send_batch(vec![ServiceBusMessage::new(body.clone()); 20])
-        .await
-        .unwrap();
+    sender.send_batch(vec![ServiceBusMessage::new(body.clone()); 20]).await.unwrap();
     assert_eq!(world.broker.counts("q").unwrap().active, 20);
     let got = receiver.receive(20, WAIT).await.unwrap();
     assert!(got.iter().all(|m| m.body == body));
-    let error = sender
-        .send(ServiceBusMessage::new(vec![0; 1024 * 1024]))
-        .await
-        .unwrap_err();
+    let error = sender.send(ServiceBusMessage::new(vec![0; 1024 * 1024])).await.unwrap_err();
     assert!(matches!(error, Error::MessageTooLarge(_)), "{error}");
     sender.send("the link still works".into()).await.unwrap();
 }
@@ -324,10 +234,7 @@ async fn large_messages_and_batches_larger_than_the_limit_arrive_whole() {
 async fn receive_and_delete_deletes() {
     let world = world().await;
     world.put("a");
-    let options = ReceiverOptions {
-        mode: ReceiveMode::ReceiveAndDelete,
-        ..ReceiverOptions::default()
-    };
+    let options = ReceiverOptions { mode: ReceiveMode::ReceiveAndDelete, ..ReceiverOptions::default() };
     let receiver = world.client.receiver("q", options);
     let got = one(&receiver).await;
     assert!(got.lock_token.is_nil() && got.body == b"a");
@@ -349,10 +256,7 @@ async fn everything_goes_on_after_the_broker_restarts() {
     world.broker.restart();
     // The restart ended the lock, so that the waiting receiver gets the message again.
     let got = waiting.await.unwrap();
-    assert_eq!(
-        (got[0].body.as_slice(), got[0].delivery_count),
-        (&b"before"[..], 2)
-    );
+    assert_eq!((got[0].body.as_slice(), got[0].delivery_count), (&b"before"[..], 2));
     assert!(matches!(receiver.complete(&held).await, Err(Error::LockLost(_))));
     receiver.complete(&got[0]).await.unwrap();
     world.broker.restart();
@@ -381,10 +285,7 @@ async fn a_broker_that_is_gone_is_a_transient_error() {
     let error = world.client.sender("q").send("b".into()).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     world.client.close().await;
-    assert!(matches!(
-        world.client.sender("q").send("c".into()).await,
-        Err(Error::Connection(_))
-    ));
+    assert!(matches!(world.client.sender("q").send("c".into()).await, Err(Error::Connection(_))));
 }
 
 #[tokio::test]
@@ -425,11 +326,7 @@ async fn fifty_senders_and_six_receivers_work_at_once() {
     let sends: Vec<_> = (0..SENDERS)
         .map(|n| {
             // Half of them over one connection, half over their own.
-            let client = if n % 2 == 0 {
-                world.client.clone()
-            } else {
-                client_for(&world.server, KEY)
-            };
+            let client = if n % 2 == 0 { world.client.clone() } else { client_for(&world.server, KEY) };
             tokio::spawn(async move {
                 let sender = client.sender("q");
                 for i in 0..EACH {

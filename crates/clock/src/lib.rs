@@ -26,14 +26,8 @@ pub struct Clock(Arc<Kind>);
 #[derive(Debug)]
 enum Kind {
     System,
-    Scaled {
-        anchor: SystemTime,
-        speed: f64,
-    },
-    Virtual {
-        origin: OffsetDateTime,
-        started: tokio::time::Instant,
-    },
+    Scaled { anchor: SystemTime, speed: f64 },
+    Virtual { origin: OffsetDateTime, started: tokio::time::Instant },
 }
 
 impl Clock {
@@ -52,9 +46,7 @@ impl Clock {
 
     fn anchored(anchor: SystemTime, speed: f64) -> Result<Self, BadClock> {
         if !(speed.is_finite() && speed > 0.0) {
-            return Err(BadClock(format!(
-                "a clock's speed must be a number above 0, not {speed}"
-            )));
+            return Err(BadClock(format!("a clock's speed must be a number above 0, not {speed}")));
         }
         Ok(Self(Arc::new(Kind::Scaled { anchor, speed })))
     }
@@ -62,10 +54,7 @@ impl Clock {
     /// A clock that shows `origin` now and follows tokio's time, which a test or a simulation may pause.
     /// Must be called inside a tokio runtime.
     pub fn virtual_from(origin: OffsetDateTime) -> Self {
-        Self(Arc::new(Kind::Virtual {
-            origin,
-            started: tokio::time::Instant::now(),
-        }))
+        Self(Arc::new(Kind::Virtual { origin, started: tokio::time::Instant::now() }))
     }
 
     /// The clock that [`CLOCK_VARIABLE`] describes; the system's clock where the variable is not set.
@@ -113,8 +102,7 @@ impl Clock {
             if !left.is_positive() {
                 return;
             }
-            self.sleep(left.unsigned_abs().max(Duration::from_micros(1)))
-                .await;
+            self.sleep(left.unsigned_abs().max(Duration::from_micros(1))).await;
         }
     }
 }
@@ -141,9 +129,7 @@ impl FromStr for Clock {
             return Ok(Self::system());
         }
         let bad = || {
-            BadClock(format!(
-                "'{text}' is no clock: expected 'system' or 'scaled:<ms since 1970>:<speed>'"
-            ))
+            BadClock(format!("'{text}' is no clock: expected 'system' or 'scaled:<ms since 1970>:<speed>'"))
         };
         let rest = text.strip_prefix("scaled:").ok_or_else(bad)?;
         let (since, speed) = rest.split_once(':').ok_or_else(bad)?;
@@ -182,15 +168,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in [
-            "",
-            "fast",
-            "scaled:",
-            "scaled:1:0",
-            "scaled:1:-3",
-            "scaled:x:2",
-            "scaled:1:NaN",
-        ] {
+        for text in ["", "fast", "scaled:", "scaled:1:0", "scaled:1:-3", "scaled:x:2", "scaled:1:NaN"] {
             assert!(text.parse::<Clock>().is_err(), "{text}");
         }
     }

@@ -71,11 +71,7 @@ impl ServiceBusClient {
     /// # Errors
     /// [`Error::BadConnectionString`].
     pub fn from_connection_string(connection_string: &str) -> Result<Self> {
-        let ConnectionString {
-            endpoint,
-            key_name,
-            key,
-        } = ConnectionString::parse(connection_string)?;
+        let ConnectionString { endpoint, key_name, key } = ConnectionString::parse(connection_string)?;
         Ok(Self::with(endpoint, TokenSource::Key { name: key_name, key }))
     }
 
@@ -91,12 +87,7 @@ impl ServiceBusClient {
     }
 
     fn with(endpoint: Endpoint, tokens: TokenSource) -> Self {
-        Self(Arc::new(Core {
-            endpoint,
-            tokens,
-            live: Mutex::default(),
-            closed: AtomicBool::new(false),
-        }))
+        Self(Arc::new(Core { endpoint, tokens, live: Mutex::default(), closed: AtomicBool::new(false) }))
     }
 
     /// Sends to `queue`. Attaches when first used; whether the queue exists shows then.
@@ -137,9 +128,7 @@ impl ServiceBusClient {
         };
         let audience = format!("sb://{}/{queue}", self.0.endpoint.host);
         let mut claims = live.claims.lock().await;
-        let good = claims
-            .get(&audience)
-            .is_some_and(|expiry| *expiry > OffsetDateTime::now_utc());
+        let good = claims.get(&audience).is_some_and(|expiry| *expiry > OffsetDateTime::now_utc());
         if !good {
             let expiry = live.put_token(&audience).await?;
             claims.insert(audience, expiry);
@@ -152,12 +141,7 @@ impl ServiceBusClient {
         let connection = Connection::open(&self.0.endpoint).await?;
         let cbs = Requests::open(&connection, "$cbs").await?;
         let tokens = self.0.tokens.clone();
-        let live = Arc::new(Live {
-            connection,
-            cbs,
-            tokens,
-            claims: Mutex::default(),
-        });
+        let live = Arc::new(Live { connection, cbs, tokens, claims: Mutex::default() });
         tokio::spawn(renew(Arc::downgrade(&live)));
         Ok(live)
     }
@@ -170,10 +154,7 @@ impl ServiceBusClient {
         let mut pauses = RETRY_PAUSES.iter();
         loop {
             let result = timeout(OPERATION_TIMEOUT, operation()).await.unwrap_or_else(|_| {
-                Err(Error::Timeout(format!(
-                    "{what}: no answer within {} s",
-                    OPERATION_TIMEOUT.as_secs()
-                )))
+                Err(Error::Timeout(format!("{what}: no answer within {} s", OPERATION_TIMEOUT.as_secs())))
             });
             match (result, self.pause(&mut pauses)) {
                 (Err(error @ Error::Connection(_)), Some(pause)) => {
@@ -186,11 +167,7 @@ impl ServiceBusClient {
     }
 
     fn pause(&self, pauses: &mut std::slice::Iter<'_, Duration>) -> Option<Duration> {
-        if self.is_closed() {
-            None
-        } else {
-            pauses.next().copied()
-        }
+        if self.is_closed() { None } else { pauses.next().copied() }
     }
 }
 
@@ -203,11 +180,8 @@ impl Live {
     async fn put_token(&self, audience: &str) -> Result<OffsetDateTime> {
         let token = self.tokens.token(audience).await?;
         let text = |text: &str| SimpleValue::String(text.to_owned());
-        let properties = [
-            ("operation", text("put-token")),
-            ("type", text(token.kind)),
-            ("name", text(audience)),
-        ];
+        let properties =
+            [("operation", text("put-token")), ("type", text(token.kind)), ("name", text(audience))];
         let put = self.cbs.call(&properties, Value::String(token.secret));
         timeout(OPERATION_TIMEOUT, put)
             .await
@@ -225,10 +199,7 @@ async fn renew(live: Weak<Live>) {
         };
         let soon = OffsetDateTime::now_utc() + RENEWAL_MARGIN;
         let claims = live.claims.lock().await.clone();
-        for audience in claims
-            .into_iter()
-            .filter(|(_, expiry)| *expiry < soon)
-            .map(|(audience, _)| audience)
+        for audience in claims.into_iter().filter(|(_, expiry)| *expiry < soon).map(|(audience, _)| audience)
         {
             match live.put_token(&audience).await {
                 Ok(expiry) => {

@@ -46,21 +46,15 @@ impl Endpoint {
     fn parse(authority: &str, emulator: bool) -> Result<Self, Error> {
         let bad = |why: &str| Error::BadConnectionString(format!("the endpoint '{authority}' {why}"));
         let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) => (
-                host,
-                port.parse()
-                    .map_err(|_| bad("has a port that is no number from 1 to 65535"))?,
-            ),
+            Some((host, port)) => {
+                (host, port.parse().map_err(|_| bad("has a port that is no number from 1 to 65535"))?)
+            }
             None => (authority, if emulator { PLAIN_PORT } else { TLS_PORT }),
         };
         if host.is_empty() || port == 0 || host.contains(['/', '@', ' ', '?', '#']) {
             return Err(bad("is not sb://host/ or sb://host:port/"));
         }
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-            tls: !emulator,
-        })
+        Ok(Self { host: host.to_owned(), port, tls: !emulator })
     }
 }
 
@@ -79,9 +73,8 @@ impl ConnectionString {
         let (mut endpoint, mut key_name, mut key, mut emulator) = (None, None, None, false);
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
             // A part without '=' may be a piece of the key: it is not repeated in the error.
-            let (name, value) = part
-                .split_once('=')
-                .ok_or_else(|| bad("a part between two ';' has no '='".to_owned()))?;
+            let (name, value) =
+                part.split_once('=').ok_or_else(|| bad("a part between two ';' has no '='".to_owned()))?;
             match name.trim().to_ascii_lowercase().as_str() {
                 "endpoint" => endpoint = Some(value.trim()),
                 "sharedaccesskeyname" => key_name = Some(value.trim().to_owned()),
@@ -124,16 +117,9 @@ mod tests {
         let parsed = ConnectionString::parse(REAL).unwrap();
         assert_eq!(
             parsed.endpoint,
-            Endpoint {
-                host: "ns.servicebus.windows.net".into(),
-                port: 5671,
-                tls: true
-            }
+            Endpoint { host: "ns.servicebus.windows.net".into(), port: 5671, tls: true }
         );
-        assert_eq!(
-            (parsed.key_name.as_str(), parsed.key.bytes()),
-            ("Root", &b"c2VjcmV0+/=="[..])
-        );
+        assert_eq!((parsed.key_name.as_str(), parsed.key.bytes()), ("Root", &b"c2VjcmV0+/=="[..]));
     }
 
     #[test]
@@ -144,32 +130,19 @@ mod tests {
             );
             ConnectionString::parse(&text).unwrap().endpoint
         };
-        assert_eq!(
-            parse("sb://localhost"),
-            Endpoint {
-                host: "localhost".into(),
-                port: 5672,
-                tls: false
-            }
-        );
+        assert_eq!(parse("sb://localhost"), Endpoint { host: "localhost".into(), port: 5672, tls: false });
         assert_eq!(
             parse("sb://127.0.0.1:40001/"),
-            Endpoint {
-                host: "127.0.0.1".into(),
-                port: 40001,
-                tls: false
-            }
+            Endpoint { host: "127.0.0.1".into(), port: 40001, tls: false }
         );
     }
 
     #[test]
     fn the_key_is_never_printed_not_even_in_errors() {
         assert!(!format!("{:?}", ConnectionString::parse(REAL).unwrap()).contains("c2VjcmV0"));
-        for text in [
-            "Endpoint=x;SharedAccessKey=c2VjcmV0",
-            "c2VjcmV0",
-            "Endpoint=sb://h;SharedAccessKey=c2VjcmV0",
-        ] {
+        for text in
+            ["Endpoint=x;SharedAccessKey=c2VjcmV0", "c2VjcmV0", "Endpoint=sb://h;SharedAccessKey=c2VjcmV0"]
+        {
             let error = ConnectionString::parse(text).unwrap_err();
             assert!(matches!(error, Error::BadConnectionString(_)));
             assert!(!error.to_string().contains("c2VjcmV0"), "{error}");

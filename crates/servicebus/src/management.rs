@@ -50,12 +50,7 @@ impl Answer {
 
 /// A map with text keys.
 pub(crate) fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
-    Value::Map(
-        entries
-            .into_iter()
-            .map(|(name, value)| (Value::String(name.to_owned()), value))
-            .collect(),
-    )
+    Value::Map(entries.into_iter().map(|(name, value)| (Value::String(name.to_owned()), value)).collect())
 }
 
 impl Requests {
@@ -64,12 +59,7 @@ impl Requests {
         let reply_to = format!("{node}-{}", Uuid::new_v4().simple());
         let receiver = connection.attach_receiver(node, &reply_to, false).await?;
         let sender = connection.attach_sender(&reply_to, node).await?;
-        Ok(Self {
-            sender,
-            receiver,
-            reply_to,
-            last_id: Mutex::new(0),
-        })
+        Ok(Self { sender, receiver, reply_to, last_id: Mutex::new(0) })
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -86,10 +76,8 @@ impl Requests {
         let mut envelope = Properties::new();
         envelope.message_id = Some(MessageId::Ulong(*last_id));
         envelope.reply_to = Some(self.reply_to.clone());
-        let application = properties
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
-            .collect();
+        let application =
+            properties.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let request = Message {
             header: None,
             delivery_annotations: None,
@@ -132,9 +120,7 @@ fn read(answer: Message<Body<Value>>) -> Result<Answer> {
         _ => "",
     };
     // `$cbs` and `$management` name the same things differently.
-    let code = number("statusCode")
-        .or_else(|| number("status-code"))
-        .unwrap_or(0);
+    let code = number("statusCode").or_else(|| number("status-code")).unwrap_or(0);
     let description = [text("statusDescription"), text("status-description")].concat();
     let condition = [text("errorCondition"), text("error-condition")].concat();
     if (200..300).contains(&code) {
@@ -148,11 +134,8 @@ fn read(answer: Message<Body<Value>>) -> Result<Answer> {
         Error::Protocol(_) => None,
         known => Some(known),
     };
-    let text = if description.is_empty() {
-        format!("status {code}")
-    } else {
-        format!("{description} ({code})")
-    };
+    let text =
+        if description.is_empty() { format!("status {code}") } else { format!("{description} ({code})") };
     Err(known.unwrap_or(match code {
         401 | 403 => Error::Unauthorized(text),
         404 => Error::NotFound(text),

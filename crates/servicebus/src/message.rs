@@ -48,10 +48,7 @@ pub struct ServiceBusMessage {
 impl ServiceBusMessage {
     /// A message with this payload and nothing else.
     pub fn new(body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            body: body.into(),
-            ..Self::default()
-        }
+        Self { body: body.into(), ..Self::default() }
     }
 }
 

@@ -133,16 +133,11 @@ impl Receiver {
 
     fn received(&self, link: u64, arrived: &Arrived) -> Option<ReceivedMessage> {
         // The tag is the lock token as .NET lays a GUID out.
-        let token = <[u8; 16]>::try_from(arrived.tag.as_slice())
-            .ok()
-            .map(Uuid::from_bytes_le);
+        let token = <[u8; 16]>::try_from(arrived.tag.as_slice()).ok().map(Uuid::from_bytes_le);
         let token = token.filter(|_| self.0.mode == ReceiveMode::PeekLock);
         match message::received(&arrived.bytes, token) {
             Ok(mut message) => {
-                message.delivery = token.map(|_| Delivery {
-                    link,
-                    id: arrived.delivery_id,
-                });
+                message.delivery = token.map(|_| Delivery { link, id: arrived.delivery_id });
                 Some(message)
             }
             Err(error) => {
@@ -159,12 +154,8 @@ impl Receiver {
     /// [`Error::LockLost`] if the lock ran out: the message is or will be delivered again. Also if the connection broke while the
     /// broker's answer was on its way, and the broker had completed it: who settles cannot tell the two apart.
     pub async fn complete(&self, message: &ReceivedMessage) -> Result<()> {
-        self.settle(
-            message,
-            DeliveryState::Accepted(Accepted {}),
-            &[("disposition-status", "completed")],
-        )
-        .await
+        self.settle(message, DeliveryState::Accepted(Accepted {}), &[("disposition-status", "completed")])
+            .await
     }
 
     /// Gives the message back; it is delivered again at once, and its delivery count is one more.
@@ -173,8 +164,7 @@ impl Receiver {
     /// As [`Receiver::complete`].
     pub async fn abandon(&self, message: &ReceivedMessage) -> Result<()> {
         let state = modified(false);
-        self.settle(message, state, &[("disposition-status", "abandoned")])
-            .await
+        self.settle(message, state, &[("disposition-status", "abandoned")]).await
     }
 
     /// Moves the message to the dead-letter sub-queue. Service Bus takes up to 4096 characters of reason and of description.
@@ -201,12 +191,7 @@ impl Receiver {
             ("deadletter-reason", reason),
             ("deadletter-description", description),
         ];
-        self.settle(
-            message,
-            DeliveryState::Rejected(Rejected { error: Some(error) }),
-            &by_request,
-        )
-        .await
+        self.settle(message, DeliveryState::Rejected(Rejected { error: Some(error) }), &by_request).await
     }
 
     /// Puts the message aside; [`Receiver::receive_deferred`] brings it back by its sequence number.
@@ -215,8 +200,7 @@ impl Receiver {
     /// As [`Receiver::complete`].
     pub async fn defer(&self, message: &ReceivedMessage) -> Result<()> {
         let state = modified(true);
-        self.settle(message, state, &[("disposition-status", "defered")])
-            .await
+        self.settle(message, state, &[("disposition-status", "defered")]).await
     }
 
     /// Receives deferred messages by their sequence numbers.
@@ -233,9 +217,7 @@ impl Receiver {
             ("sequence-numbers", Value::Array(Array(numbers))),
             ("receiver-settle-mode", Value::Uint(u32::from(peek_lock))),
         ]);
-        let mut answer = self
-            .request("com.microsoft:receive-by-sequence-number", body)
-            .await?;
+        let mut answer = self.request("com.microsoft:receive-by-sequence-number", body).await?;
         messages(&mut answer)
     }
 
@@ -245,9 +227,7 @@ impl Receiver {
     /// As [`Receiver::complete`].
     pub async fn renew_lock(&self, message: &ReceivedMessage) -> Result<OffsetDateTime> {
         let tokens = Value::Array(Array(vec![lock_token(message)?]));
-        let mut answer = self
-            .request("com.microsoft:renew-lock", map([("lock-tokens", tokens)]))
-            .await?;
+        let mut answer = self.request("com.microsoft:renew-lock", map([("lock-tokens", tokens)])).await?;
         match answer.take_elements("expirations").pop() {
             Some(Value::Timestamp(until)) => message::moment(until),
             _ => None,
@@ -263,10 +243,7 @@ impl Receiver {
     pub async fn peek(&self, from_sequence: i64, max: usize) -> Result<Vec<ReceivedMessage>> {
         let body = map([
             ("from-sequence-number", Value::Long(from_sequence)),
-            (
-                "message-count",
-                Value::Int(i32::try_from(max).unwrap_or(i32::MAX)),
-            ),
+            ("message-count", Value::Int(i32::try_from(max).unwrap_or(i32::MAX))),
         ]);
         let mut answer = self.request("com.microsoft:peek-message", body).await?;
         let mut seen = messages(&mut answer)?;
@@ -298,18 +275,11 @@ impl Receiver {
                 }
             }
         }
-        let mut entries: Vec<(&str, Value)> = by_request
-            .iter()
-            .map(|(name, text)| (*name, Value::String((*text).to_owned())))
-            .collect();
+        let mut entries: Vec<(&str, Value)> =
+            by_request.iter().map(|(name, text)| (*name, Value::String((*text).to_owned()))).collect();
         entries.push(("lock-tokens", Value::Array(Array(vec![token]))));
-        let body = entries
-            .into_iter()
-            .map(|(name, value)| (Value::String(name.to_owned()), value))
-            .collect();
-        self.request("com.microsoft:update-disposition", Value::Map(body))
-            .await
-            .map(drop)
+        let body = entries.into_iter().map(|(name, value)| (Value::String(name.to_owned()), value)).collect();
+        self.request("com.microsoft:update-disposition", Value::Map(body)).await.map(drop)
     }
 
     async fn request(&self, operation: &str, body: Value) -> Result<Answer> {
@@ -325,18 +295,13 @@ impl Receiver {
 
     /// The link; a new one if it is gone and nothing waits in it. Called by one task at a time.
     async fn link(&self) -> Result<Arc<ReceiverLink>> {
-        if let Some(link) = self
-            .current_link()
-            .filter(|link| link.is_alive() || !link.inbox.is_empty())
-        {
+        if let Some(link) = self.current_link().filter(|link| link.is_alive() || !link.inbox.is_empty()) {
             return Ok(link);
         }
         let attaching = async {
             let live = self.0.client.live(&self.0.queue).await?;
             let settled = self.0.mode == ReceiveMode::ReceiveAndDelete;
-            live.connection
-                .attach_receiver(&self.0.entity, &self.0.entity, settled)
-                .await
+            live.connection.attach_receiver(&self.0.entity, &self.0.entity, settled).await
         };
         let attached = tokio::time::timeout(crate::client::OPERATION_TIMEOUT, attaching).await;
         let link = attached.map_err(|_| Error::Timeout(format!("attaching to {}", self.0.entity)))??;
@@ -361,11 +326,7 @@ impl Receiver {
 fn modified(deferred: bool) -> DeliveryState {
     let undeliverable_here = deferred.then_some(true);
     let delivery_failed = (!deferred).then_some(true);
-    DeliveryState::Modified(Modified {
-        delivery_failed,
-        undeliverable_here,
-        message_annotations: None,
-    })
+    DeliveryState::Modified(Modified { delivery_failed, undeliverable_here, message_annotations: None })
 }
 
 fn lock_token(message: &ReceivedMessage) -> Result<Value> {

@@ -37,12 +37,7 @@ struct Inner {
 impl Sender {
     pub(crate) fn new(client: ServiceBusClient, queue: &str) -> Self {
         let queue = queue.to_owned();
-        Self(Arc::new(Inner {
-            client,
-            queue,
-            link: Mutex::default(),
-            requests: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { client, queue, link: Mutex::default(), requests: Mutex::default() }))
     }
 
     /// The queue's name.
@@ -56,10 +51,7 @@ impl Sender {
     /// [`Error::NotFound`], [`Error::Unauthorized`], [`Error::MessageTooLarge`], [`Error::QuotaExceeded`], and transient ones.
     pub async fn send(&self, message: ServiceBusMessage) -> Result<()> {
         let bytes: bytes::Bytes = message::envelope(&message)?.into();
-        self.retry("send", || async {
-            self.link().await?.send(bytes.clone(), 0).await
-        })
-        .await
+        self.retry("send", || async { self.link().await?.send(bytes.clone(), 0).await }).await
     }
 
     /// Sends messages in as few AMQP messages as the queue's size limit allows; each of those is taken as a whole or not at all.
@@ -71,20 +63,11 @@ impl Sender {
         if messages.is_empty() {
             return Ok(());
         }
-        let limit = self
-            .retry("attach", || async { Ok(self.link().await?.max_message_size) })
-            .await?;
-        let limit = if limit == 0 {
-            usize::MAX
-        } else {
-            usize::try_from(limit).unwrap_or(usize::MAX)
-        };
+        let limit = self.retry("attach", || async { Ok(self.link().await?.max_message_size) }).await?;
+        let limit = if limit == 0 { usize::MAX } else { usize::try_from(limit).unwrap_or(usize::MAX) };
         let encoded: Vec<Vec<u8>> = messages.iter().map(message::envelope).collect::<Result<_>>()?;
         if let Some(large) = encoded.iter().find(|bytes| bytes.len() > limit) {
-            return Err(Error::MessageTooLarge(format!(
-                "{} bytes; the queue takes {limit}",
-                large.len()
-            )));
+            return Err(Error::MessageTooLarge(format!("{} bytes; the queue takes {limit}", large.len())));
         }
         for part in parts(&messages, &encoded, limit) {
             let (bytes, format) = match &encoded[part.clone()] {
@@ -92,10 +75,7 @@ impl Sender {
                 many => (message::batch(many, &messages[part.start])?, BATCH_FORMAT),
             };
             let bytes = bytes::Bytes::from(bytes);
-            self.retry("send", || async {
-                self.link().await?.send(bytes.clone(), format).await
-            })
-            .await?;
+            self.retry("send", || async { self.link().await?.send(bytes.clone(), format).await }).await?;
         }
         Ok(())
     }
@@ -112,17 +92,11 @@ impl Sender {
         let entries = messages.iter().map(entry).collect::<Result<Vec<_>>>()?;
         let body = map([("messages", Value::List(entries))]);
         let mut answer = self.request("com.microsoft:schedule-message", body).await?;
-        let numbers: Vec<i64> = answer
-            .take_elements("sequence-numbers")
-            .iter()
-            .filter_map(long)
-            .collect();
+        let numbers: Vec<i64> = answer.take_elements("sequence-numbers").iter().filter_map(long).collect();
         if numbers.len() == messages.len() {
             Ok(numbers)
         } else {
-            Err(Error::Protocol(
-                "the answer to a schedule has another number of sequence numbers".into(),
-            ))
+            Err(Error::Protocol("the answer to a schedule has another number of sequence numbers".into()))
         }
     }
 
@@ -133,27 +107,19 @@ impl Sender {
     pub async fn cancel_scheduled(&self, sequence_numbers: &[i64]) -> Result<()> {
         let numbers = sequence_numbers.iter().copied().map(Value::Long).collect();
         let body = map([("sequence-numbers", Value::Array(Array(numbers)))]);
-        self.request("com.microsoft:cancel-scheduled-message", body)
-            .await
-            .map(drop)
+        self.request("com.microsoft:cancel-scheduled-message", body).await.map(drop)
     }
 
     async fn request(&self, operation: &str, body: Value) -> Result<crate::management::Answer> {
         let properties = [("operation", SimpleValue::String(operation.to_owned()))];
-        self.retry(operation, || async {
-            self.requests().await?.call(&properties, body.clone()).await
-        })
-        .await
+        self.retry(operation, || async { self.requests().await?.call(&properties, body.clone()).await }).await
     }
 
     async fn retry<R, F>(&self, what: &str, operation: impl FnMut() -> F) -> Result<R>
     where
         F: Future<Output = Result<R>>,
     {
-        self.0
-            .client
-            .with_retries(&format!("{what} ({})", self.0.queue), operation)
-            .await
+        self.0.client.with_retries(&format!("{what} ({})", self.0.queue), operation).await
     }
 
     async fn link(&self) -> Result<Arc<SenderLink>> {
@@ -162,11 +128,7 @@ impl Sender {
             return Ok(link.clone());
         }
         let live = self.0.client.live(&self.0.queue).await?;
-        let link = Arc::new(
-            live.connection
-                .attach_sender(&self.0.queue, &self.0.queue)
-                .await?,
-        );
+        let link = Arc::new(live.connection.attach_sender(&self.0.queue, &self.0.queue).await?);
         Ok(slot.insert(link).clone())
     }
 
@@ -185,10 +147,7 @@ impl Sender {
 /// A message in a schedule request.
 fn entry(message: &ServiceBusMessage) -> Result<Value> {
     let mut entry = Vec::new();
-    let id = message
-        .message_id
-        .clone()
-        .unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let id = message.message_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
     entry.push(("message-id", Value::String(id)));
     if let Some(session) = &message.session_id {
         entry.push(("session-id", Value::String(session.clone())));
@@ -197,12 +156,7 @@ fn entry(message: &ServiceBusMessage) -> Result<Value> {
         entry.push(("partition-key", Value::String(key.clone())));
     }
     entry.push(("message", Value::Binary(message::envelope(message)?.into())));
-    Ok(Value::Map(
-        entry
-            .into_iter()
-            .map(|(name, value)| (Value::String(name.to_owned()), value))
-            .collect(),
-    ))
+    Ok(Value::Map(entry.into_iter().map(|(name, value)| (Value::String(name.to_owned()), value)).collect()))
 }
 
 fn long(value: &Value) -> Option<i64> {
@@ -248,12 +202,7 @@ mod tests {
         let parts = parts(&messages, &encoded, 1500);
         assert!(parts.len() > 2);
         for part in &parts {
-            assert!(
-                message::batch(&encoded[part.clone()], &messages[part.start])
-                    .unwrap()
-                    .len()
-                    <= 1500
-            );
+            assert!(message::batch(&encoded[part.clone()], &messages[part.start]).unwrap().len() <= 1500);
         }
         assert_eq!(parts.iter().map(ExactSizeIterator::len).sum::<usize>(), 10);
     }

@@ -16,11 +16,7 @@ const SIGNATURE_LIFE: Duration = Duration::hours(1);
 /// What Entra ID is asked for.
 const SCOPE: &str = "https://servicebus.azure.net/.default";
 /// What RFC 3986 leaves as it is; Service Bus signs the encoded form.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Where tokens come from.
 #[derive(Clone, Debug)]
@@ -47,11 +43,7 @@ impl TokenSource {
                 // The service compares with the real time, whatever clock the program runs by.
                 let expires_on = OffsetDateTime::now_utc() + SIGNATURE_LIFE;
                 let secret = signature(name, key, audience, expires_on.unix_timestamp())?;
-                Ok(Token {
-                    kind: "servicebus.windows.net:sastoken",
-                    secret,
-                    expires_on,
-                })
+                Ok(Token { kind: "servicebus.windows.net:sastoken", secret, expires_on })
             }
             Self::Credential(credential) => {
                 let token = credential
@@ -76,10 +68,7 @@ fn signature(name: &str, key: &SharedKey, audience: &str, expiry: i64) -> Result
         .map_err(|_| Error::BadConnectionString("the SharedAccessKey cannot key an HMAC".into()))?;
     mac.update(format!("{resource}\n{expiry}").as_bytes());
     let signature = encoded(&BASE64_STANDARD.encode(mac.finalize().into_bytes()));
-    Ok(format!(
-        "SharedAccessSignature sr={resource}&sig={signature}&se={expiry}&skn={}",
-        encoded(name)
-    ))
+    Ok(format!("SharedAccessSignature sr={resource}&sig={signature}&se={expiry}&skn={}", encoded(name)))
 }
 
 #[cfg(test)]

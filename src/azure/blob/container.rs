@@ -75,10 +75,8 @@ impl Container {
     ) -> Result<Secret<String>, AzureError> {
         let attempted = format!("POST user delegation key of storage account {account}");
         let sdk_error = |error| AzureError::from_sdk(&attempted, &error, self.azure.clock());
-        let options = BlobServiceClientOptions {
-            client_options: self.options.clone(),
-            version: VERSION.to_owned(),
-        };
+        let options =
+            BlobServiceClientOptions { client_options: self.options.clone(), version: VERSION.to_owned() };
         let service =
             BlobServiceClient::new(self.endpoint.clone(), None, Some(options)).map_err(sdk_error)?;
         let validity = KeyInfo {
@@ -96,12 +94,7 @@ impl Container {
         let key = AccountKey::new(account.to_owned(), &Secret::new(delegation.value.clone()))
             .map_err(|_| unexpected("the key in the answer is not base64"))?;
         let grant = self.grant(account, name, permissions, expires);
-        Ok(sas::signed_url(
-            self.blob_url(name),
-            &key,
-            Some(&delegation),
-            &grant,
-        ))
+        Ok(sas::signed_url(self.blob_url(name), &key, Some(&delegation), &grant))
     }
 
     fn grant<'a>(
@@ -111,13 +104,7 @@ impl Container {
         permissions: &'a str,
         expires: OffsetDateTime,
     ) -> sas::Grant<'a> {
-        sas::Grant {
-            permissions,
-            expires,
-            account,
-            container: &self.name,
-            blob,
-        }
+        sas::Grant { permissions, expires, account, container: &self.name, blob }
     }
 
     /// Makes the container unless it is there.
@@ -157,10 +144,7 @@ impl Container {
         }
         let content = RequestContent::from(bytes.into());
         let blob = self.blob(&attempted, name)?;
-        let result = self
-            .azure
-            .within_time(&attempted, blob.upload(content, Some(options)))
-            .await?;
+        let result = self.azure.within_time(&attempted, blob.upload(content, Some(options))).await?;
         let etag = result.etag.map(|etag| ETag::from(etag.to_string()));
         etag.ok_or_else(|| AzureError::unanswered(&attempted, "UnexpectedAnswer", "the answer has no ETag"))
     }
@@ -179,11 +163,7 @@ impl Container {
         };
         match self.azure.within_time(&attempted, download).await {
             Ok((bytes, Some(etag))) => Ok(Some((bytes.to_vec(), etag.into()))),
-            Ok(_) => Err(AzureError::unanswered(
-                &attempted,
-                "UnexpectedAnswer",
-                "the answer has no ETag",
-            )),
+            Ok(_) => Err(AzureError::unanswered(&attempted, "UnexpectedAnswer", "the answer has no ETag")),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -227,17 +207,10 @@ impl Container {
             .into_iter()
             .filter_map(|item| {
                 let properties = item.properties.unwrap_or_default();
-                let metadata = item
-                    .metadata
-                    .and_then(|metadata| metadata.values)
-                    .unwrap_or_default();
+                let metadata = item.metadata.and_then(|metadata| metadata.values).unwrap_or_default();
                 Some(BlobItem {
                     name: item.name?,
-                    etag: properties
-                        .etag
-                        .map(|etag| etag.to_string())
-                        .unwrap_or_default()
-                        .into(),
+                    etag: properties.etag.map(|etag| etag.to_string()).unwrap_or_default().into(),
                     length: properties.content_length.unwrap_or_default(),
                     last_modified: properties.last_modified,
                     metadata: in_lower_case(metadata),
@@ -268,10 +241,7 @@ impl Container {
         let copy_id = header(answer.headers(), "x-ms-copy-id");
         let status = header(answer.headers(), "x-ms-copy-status");
         match (copy_id, status.and_then(copy_status)) {
-            (Some(copy_id), Some(status)) => Ok(CopyStarted {
-                copy_id: copy_id.to_owned(),
-                status,
-            }),
+            (Some(copy_id), Some(status)) => Ok(CopyStarted { copy_id: copy_id.to_owned(), status }),
             _ => {
                 let message = "the answer names no copy";
                 Err(AzureError::unanswered(&attempted, "UnexpectedAnswer", message))
@@ -286,11 +256,7 @@ impl Container {
     pub async fn properties(&self, name: &str) -> Result<Option<BlobProperties>, AzureError> {
         let attempted = self.attempt("HEAD", name);
         let blob = self.blob(&attempted, name)?;
-        match self
-            .azure
-            .within_time(&attempted, blob.get_properties(None))
-            .await
-        {
+        match self.azure.within_time(&attempted, blob.get_properties(None)).await {
             Ok(answer) => Ok(Some(read_properties(answer.headers()))),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -304,11 +270,7 @@ impl Container {
     pub async fn abort_copy(&self, name: &str, id: &str) -> Result<(), AzureError> {
         let attempted = self.attempt("PUT abort copy to", name);
         let blob = self.blob(&attempted, name)?;
-        match self
-            .azure
-            .within_time(&attempted, blob.abort_copy(id, None))
-            .await
-        {
+        match self.azure.within_time(&attempted, blob.abort_copy(id, None)).await {
             Ok(_) => Ok(()),
             Err(error) if error.code == "NoPendingCopyOperation" => Ok(()),
             Err(error) => Err(error),
@@ -331,16 +293,9 @@ impl Container {
     /// badly in a URL that is kept, and `get` would not find what others wrote under it.
     fn blob(&self, attempted: &str, name: &str) -> Result<BlobClient, AzureError> {
         if name.is_empty() || name.split('/').any(|part| matches!(part, "." | "..")) {
-            return Err(AzureError::permanent(
-                attempted,
-                "InvalidBlobName",
-                "a blob cannot have this name",
-            ));
+            return Err(AzureError::permanent(attempted, "InvalidBlobName", "a blob cannot have this name"));
         }
-        let options = BlobClientOptions {
-            client_options: self.options.clone(),
-            version: VERSION.to_owned(),
-        };
+        let options = BlobClientOptions { client_options: self.options.clone(), version: VERSION.to_owned() };
         BlobClient::new(self.blob_url(name), None, Some(options))
             .map_err(|error| AzureError::from_sdk(attempted, &error, self.azure.clock()))
     }
@@ -350,17 +305,12 @@ fn read_properties(headers: &Headers) -> BlobProperties {
     let text = |name: &'static str| header(headers, name);
     let metadata = headers.iter().filter_map(|(name, value)| {
         let name = name.as_str().to_ascii_lowercase();
-        Some((
-            name.strip_prefix(METADATA_PREFIX)?.to_owned(),
-            value.as_str().to_owned(),
-        ))
+        Some((name.strip_prefix(METADATA_PREFIX)?.to_owned(), value.as_str().to_owned()))
     });
     let copy = text("x-ms-copy-id").zip(text("x-ms-copy-status").and_then(copy_status));
     BlobProperties {
         etag: text("etag").unwrap_or_default().into(),
-        length: text("content-length")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_default(),
+        length: text("content-length").and_then(|text| text.parse().ok()).unwrap_or_default(),
         last_modified: text("last-modified").and_then(date),
         metadata: metadata.collect(),
         copy: copy.map(|(id, status)| Copy {
@@ -408,16 +358,11 @@ fn headers_of(
             return Err(AzureError::permanent(attempted, "InvalidMetadata", message));
         }
     }
-    let metadata: HashMap<String, String> = metadata
-        .iter()
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
-        .collect();
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
     Ok((!metadata.is_empty()).then_some(metadata))
 }
 
 fn in_lower_case(metadata: HashMap<String, String>) -> BTreeMap<String, String> {
-    metadata
-        .into_iter()
-        .map(|(name, value)| (name.to_ascii_lowercase(), value))
-        .collect()
+    metadata.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
 }

@@ -195,10 +195,7 @@ impl Azure {
             url.clone(),
             // Authorisation is a policy of ours: the SDK's clients know no keys, and refuse tokens to loopback hosts.
             None,
-            Some(BlobContainerClientOptions {
-                client_options: options.clone(),
-                version: VERSION.to_owned(),
-            }),
+            Some(BlobContainerClientOptions { client_options: options.clone(), version: VERSION.to_owned() }),
         )
         .map_err(|error| AzureError::from_sdk(&attempted, &error, &self.inner.clock))?;
         Ok(Container {

@@ -53,11 +53,7 @@ pub(super) fn signed_url(
     grant: &Grant<'_>,
 ) -> Secret<String> {
     // Over plain http only stand-ins on this machine are reached.
-    let protocol = if url.scheme() == "https" {
-        "https"
-    } else {
-        "https,http"
-    };
+    let protocol = if url.scheme() == "https" { "https" } else { "https,http" };
     let expiry = seconds(grant.expires);
     let signature = key.sign(&string_to_sign(grant, delegation, &expiry, protocol));
     url.query_pairs_mut()
@@ -78,13 +74,7 @@ fn string_to_sign(
     expiry: &str,
     protocol: &str,
 ) -> String {
-    let Grant {
-        permissions,
-        account,
-        container,
-        blob,
-        ..
-    } = grant;
+    let Grant { permissions, account, container, blob, .. } = grant;
     let resource = format!("/blob/{account}/{container}/{blob}");
     // st is empty: valid from now on, whatever the clocks' difference.
     let mut lines = vec![*permissions, "", expiry, &resource];
@@ -104,8 +94,5 @@ fn string_to_sign(
 fn seconds(moment: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     // Formatting into a string fails only for parts that a date does not have.
-    moment
-        .to_offset(UtcOffset::UTC)
-        .format(format)
-        .unwrap_or_default()
+    moment.to_offset(UtcOffset::UTC).format(format).unwrap_or_default()
 }

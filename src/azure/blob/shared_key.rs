@@ -42,10 +42,7 @@ impl AccountKey {
         let key = STANDARD
             .decode(key.expose().trim())
             .map_err(|_| format!("the key of storage account {account} is not base64"))?;
-        Ok(Self {
-            account,
-            key: Secret::new(key),
-        })
+        Ok(Self { account, key: Secret::new(key) })
     }
 
     pub(super) fn account(&self) -> &str {
@@ -77,9 +74,7 @@ impl SignSharedKey {
 
 impl fmt::Debug for SignSharedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignSharedKey")
-            .field("account", &self.key.account)
-            .finish_non_exhaustive()
+        f.debug_struct("SignSharedKey").field("account", &self.key.account).finish_non_exhaustive()
     }
 }
 
@@ -109,11 +104,8 @@ pub(super) fn string_to_sign(
     body_length: Option<u64>,
     account: &str,
 ) -> String {
-    let value = |name: &'static str| {
-        headers
-            .get_optional_str(&HeaderName::from_static(name))
-            .unwrap_or_default()
-    };
+    let value =
+        |name: &'static str| headers.get_optional_str(&HeaderName::from_static(name)).unwrap_or_default();
     let mut text = format!("{method}\n");
     for name in SIGNED_HEADERS {
         let value = match name {
@@ -142,10 +134,7 @@ pub(super) fn string_to_sign(
     text.push_str(&format!("/{account}{}", url.path()));
     let mut query: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in url.query_pairs() {
-        query
-            .entry(name.to_ascii_lowercase())
-            .or_default()
-            .push(value.into_owned());
+        query.entry(name.to_ascii_lowercase()).or_default().push(value.into_owned());
     }
     for (name, mut values) in query {
         values.sort();

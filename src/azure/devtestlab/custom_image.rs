@@ -103,13 +103,7 @@ impl Azure {
                 },
             },
         });
-        self.start(
-            &format!("PUT custom image {lab}/{name}"),
-            Method::Put,
-            url,
-            Some(&body),
-        )
-        .await
+        self.start(&format!("PUT custom image {lab}/{name}"), Method::Put, url, Some(&body)).await
     }
 
     /// Deletes a custom image; done if it is not there.
@@ -118,13 +112,7 @@ impl Azure {
     /// As any call.
     pub async fn delete_custom_image(&self, lab: &LabAddress, name: &str) -> Result<Started, AzureError> {
         let url = self.url(&lab.segments(&["customimages", name]), API_VERSION, &[]);
-        self.start(
-            &format!("DELETE custom image {lab}/{name}"),
-            Method::Delete,
-            url,
-            None,
-        )
-        .await
+        self.start(&format!("DELETE custom image {lab}/{name}"), Method::Delete, url, None).await
     }
 }
 

@@ -86,20 +86,10 @@ impl Azure {
             let lab = self.get(&attempted, url).await?;
             return lab.map(|lab| read(&attempted, &lab, Some(address))).transpose();
         }
-        let segments = [
-            "subscriptions",
-            subscription_id,
-            "providers",
-            "Microsoft.DevTestLab",
-            "labs",
-        ];
-        let labs = self
-            .list(&attempted, self.url(&segments, API_VERSION, &[]))
-            .await?;
-        let matching: Vec<&Value> = labs
-            .iter()
-            .filter(|lab| name(lab).eq_ignore_ascii_case(lab_name))
-            .collect();
+        let segments = ["subscriptions", subscription_id, "providers", "Microsoft.DevTestLab", "labs"];
+        let labs = self.list(&attempted, self.url(&segments, API_VERSION, &[])).await?;
+        let matching: Vec<&Value> =
+            labs.iter().filter(|lab| name(lab).eq_ignore_ascii_case(lab_name)).collect();
         match matching.as_slice() {
             [] => Ok(None),
             [lab] => read(&attempted, lab, None).map(Some),
@@ -119,15 +109,10 @@ impl Azure {
 fn read(attempted: &str, lab: &Value, address: Option<LabAddress>) -> Result<Lab, AzureError> {
     let lacks =
         |what: &str| AzureError::permanent(attempted, "UnexpectedAnswer", format!("the lab has no {what}"));
-    let id = text(lab, "/id")
-        .or_else(|| Some(address.as_ref()?.id()))
-        .ok_or_else(|| lacks("id"))?;
+    let id = text(lab, "/id").or_else(|| Some(address.as_ref()?.id())).ok_or_else(|| lacks("id"))?;
     let address = match address {
         // Ids come back in lower case; what was asked for is as good and prints better.
-        Some(address) => LabAddress {
-            lab_name: text(lab, "/name").unwrap_or(address.lab_name),
-            ..address
-        },
+        Some(address) => LabAddress { lab_name: text(lab, "/name").unwrap_or(address.lab_name), ..address },
         None => {
             let parsed: ResourceId = id.parse().map_err(|_| lacks("valid id"))?;
             LabAddress {
@@ -141,10 +126,5 @@ fn read(attempted: &str, lab: &Value, address: Option<LabAddress>) -> Result<Lab
     let storage_account_id = text(lab, "/properties/defaultStorageAccount")
         .or_else(|| text(lab, "/properties/artifactsStorageAccount"))
         .ok_or_else(|| lacks("storage account"))?;
-    Ok(Lab {
-        address,
-        id,
-        location: text(lab, "/location").unwrap_or_default(),
-        storage_account_id,
-    })
+    Ok(Lab { address, id, location: text(lab, "/location").unwrap_or_default(), storage_account_id })
 }

@@ -41,9 +41,7 @@ impl OsType {
     /// The system at a JSON pointer, in any case; `None` also for DevTest Labs' third value, `None`.
     pub(super) fn read(value: &Value, pointer: &str) -> Option<Self> {
         let text = text(value, pointer)?;
-        [Self::Windows, Self::Linux]
-            .into_iter()
-            .find(|os| os.as_str().eq_ignore_ascii_case(&text))
+        [Self::Windows, Self::Linux].into_iter().find(|os| os.as_str().eq_ignore_ascii_case(&text))
     }
 }
 

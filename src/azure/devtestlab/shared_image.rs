@@ -24,8 +24,6 @@ impl Azure {
         let attempted = format!("GET shared image {id}");
         let url = self.resource_url(&attempted, id, &[], PREVIEW_API_VERSION, &[])?;
         let image = self.get(&attempted, url).await?;
-        Ok(image.map(|image| SharedImage {
-            os_type: OsType::read(&image, "/properties/osType"),
-        }))
+        Ok(image.map(|image| SharedImage { os_type: OsType::read(&image, "/properties/osType") }))
     }
 }

@@ -13,10 +13,7 @@ use crate::azure::{
 };
 
 /// Without this the answer holds neither the artifacts' states nor the compute VM's.
-const EXPAND: (&str, &str) = (
-    "$expand",
-    "Properties($expand=ComputeVm,Artifacts,NetworkInterface)",
-);
+const EXPAND: (&str, &str) = ("$expand", "Properties($expand=ComputeVm,Artifacts,NetworkInterface)");
 
 /// A VM of a lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,17 +82,13 @@ impl Azure {
     /// As any call.
     pub async fn delete_lab_vm(&self, lab: &LabAddress, name: &str) -> Result<Started, AzureError> {
         let url = self.url(&lab.segments(&["virtualmachines", name]), API_VERSION, &[]);
-        self.start(&format!("DELETE lab VM {lab}/{name}"), Method::Delete, url, None)
-            .await
+        self.start(&format!("DELETE lab VM {lab}/{name}"), Method::Delete, url, None).await
     }
 }
 
 fn read(vm: &Value) -> LabVm {
-    let count = |pointer: &str| {
-        vm.pointer(pointer)
-            .and_then(Value::as_u64)
-            .and_then(|n| u32::try_from(n).ok())
-    };
+    let count =
+        |pointer: &str| vm.pointer(pointer).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
     let status = "/properties/artifactDeploymentStatus";
     LabVm {
         name: name(vm),
@@ -111,10 +104,7 @@ fn read(vm: &Value) -> LabVm {
         artifact_deployment_status: text(vm, &format!("{status}/deploymentStatus")),
         custom_image_id: text(vm, "/properties/customImageId"),
         created_date: date(vm, "/properties/createdDate"),
-        allow_claim: vm
-            .pointer("/properties/allowClaim")
-            .and_then(Value::as_bool)
-            .unwrap_or_default(),
+        allow_claim: vm.pointer("/properties/allowClaim").and_then(Value::as_bool).unwrap_or_default(),
     }
 }
 

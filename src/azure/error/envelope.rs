@@ -26,11 +26,7 @@ pub(super) struct Found {
 pub(super) fn read(status: u16, body: &[u8]) -> Found {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
-    let (code, message) = if text.starts_with('<') {
-        markup(text)
-    } else {
-        deepest_in_text(text, 0)
-    };
+    let (code, message) = if text.starts_with('<') { markup(text) } else { deepest_in_text(text, 0) };
     let specific = code.is_some();
     Found {
         code: code.unwrap_or_else(|| status_name(status)),
@@ -75,15 +71,10 @@ fn deepest(value: &Value, depth: usize) -> Parts {
             .unwrap_or_default(),
         Value::Object(object) => {
             let text = |key: &str| {
-                object
-                    .get(key)
-                    .and_then(Value::as_str)
-                    .map(str::trim)
-                    .filter(|text| !text.is_empty())
+                object.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
             };
-            let own_message = text("message")
-                .or_else(|| text("Message"))
-                .or_else(|| text("error_description"));
+            let own_message =
+                text("message").or_else(|| text("Message")).or_else(|| text("error_description"));
             let own = (
                 text("code")
                     .or_else(|| text("Code"))
@@ -162,9 +153,7 @@ fn markup(text: &str) -> Parts {
         && error.code.is_some()
     {
         // The lines after the first repeat the request id and the time.
-        let message = error
-            .message
-            .and_then(|text| text.lines().next().map(|line| line.trim().to_owned()));
+        let message = error.message.and_then(|text| text.lines().next().map(|line| line.trim().to_owned()));
         return (error.code, message.filter(|text| !text.is_empty()));
     }
     let lower = text.to_ascii_lowercase();

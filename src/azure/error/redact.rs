@@ -30,9 +30,7 @@ fn without_signatures(text: &str) -> String {
         out.push_str(&rest[..value]);
         out.push_str(MASK);
         let after = &rest[value..];
-        rest = &after[after
-            .find(|c: char| c == '&' || ends_a_url(c))
-            .unwrap_or(after.len())..];
+        rest = &after[after.find(|c: char| c == '&' || ends_a_url(c)).unwrap_or(after.len())..];
     }
     out.push_str(rest);
     out

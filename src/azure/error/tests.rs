@@ -16,13 +16,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> Headers {
 }
 
 fn answer(status: u16, pairs: &[(&'static str, &str)], body: &str) -> AzureError {
-    AzureError::from_answer(
-        "GET x",
-        status,
-        &headers(pairs),
-        body.as_bytes(),
-        &Clock::system(),
-    )
+    AzureError::from_answer("GET x", status, &headers(pairs), body.as_bytes(), &Clock::system())
 }
 
 #[test]
@@ -79,11 +73,7 @@ fn the_deepest_code_and_message_come_out_of_every_envelope() {
     ];
     for (body, code, message) in table {
         let error = answer(400, &[], &body);
-        assert_eq!(
-            (error.code.as_str(), error.message.as_str()),
-            (code, message),
-            "{body}"
-        );
+        assert_eq!((error.code.as_str(), error.message.as_str()), (code, message), "{body}");
     }
 }
 
@@ -121,25 +111,10 @@ fn statuses_and_codes_tell_what_an_error_means() {
         (409, "DeploymentActive", "", transient.clone()),
         (409, "ContainerBeingDeleted", "", transient.clone()),
         (409, "PendingCopyOperation", "", transient.clone()),
-        (
-            409,
-            "Conflict",
-            "Another operation is in progress on the VM.",
-            transient.clone(),
-        ),
-        (
-            409,
-            "Conflict",
-            "The disk has an outstanding SAS.",
-            ErrorKind::Permanent,
-        ),
+        (409, "Conflict", "Another operation is in progress on the VM.", transient.clone()),
+        (409, "Conflict", "The disk has an outstanding SAS.", ErrorKind::Permanent),
         (409, "ScopeLocked", "", ErrorKind::Permanent),
-        (
-            409,
-            "OperationNotAllowed",
-            "exceeding approved cores quota",
-            ErrorKind::Permanent,
-        ),
+        (409, "OperationNotAllowed", "exceeding approved cores quota", ErrorKind::Permanent),
         (400, "InvalidTemplate", "", ErrorKind::Permanent),
         (401, "ExpiredAuthenticationToken", "", transient),
         (401, "InvalidAuthenticationToken", "", ErrorKind::Permanent),
@@ -147,11 +122,7 @@ fn statuses_and_codes_tell_what_an_error_means() {
         (302, "Found", "", ErrorKind::Permanent),
     ];
     for (status, code, message, kind) in table {
-        let error = answer(
-            status,
-            &[],
-            &json!({"error": {"code": code, "message": message}}).to_string(),
-        );
+        let error = answer(status, &[], &json!({"error": {"code": code, "message": message}}).to_string());
         assert_eq!(error.kind, kind, "{status} {code} {message}");
         assert_eq!(error.status, Some(status));
     }
@@ -161,10 +132,7 @@ fn statuses_and_codes_tell_what_an_error_means() {
 fn a_head_tells_its_code_in_a_header_only() {
     let pairs = [("x-ms-error-code", "BlobNotFound"), ("x-ms-request-id", "r-1")];
     let error = answer(404, &pairs, "");
-    assert_eq!(
-        (error.code.as_str(), error.correlation_id.as_deref()),
-        ("BlobNotFound", Some("r-1"))
-    );
+    assert_eq!((error.code.as_str(), error.correlation_id.as_deref()), ("BlobNotFound", Some("r-1")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,18 +141,9 @@ async fn retry_after_is_seconds_milliseconds_or_a_date_by_the_factorys_clock() {
     let table = [
         (vec![("retry-after", "17")], Some(Duration::from_secs(17))),
         (vec![("retry-after", " 0 ")], Some(Duration::ZERO)),
-        (
-            vec![("retry-after", "Sun, 22 Nov 2026 13:02:00 GMT")],
-            Some(Duration::from_secs(120)),
-        ),
-        (
-            vec![("retry-after", "Sun, 22 Nov 2026 12:00:00 GMT")],
-            Some(Duration::ZERO),
-        ),
-        (
-            vec![("retry-after", "9"), ("x-ms-retry-after-ms", "1500")],
-            Some(Duration::from_millis(1500)),
-        ),
+        (vec![("retry-after", "Sun, 22 Nov 2026 13:02:00 GMT")], Some(Duration::from_secs(120))),
+        (vec![("retry-after", "Sun, 22 Nov 2026 12:00:00 GMT")], Some(Duration::ZERO)),
+        (vec![("retry-after", "9"), ("x-ms-retry-after-ms", "1500")], Some(Duration::from_millis(1500))),
         (vec![("retry-after", "soon")], None),
         (vec![("retry-after", "-5")], None),
         (vec![], None),
@@ -197,15 +156,8 @@ async fn retry_after_is_seconds_milliseconds_or_a_date_by_the_factorys_clock() {
 #[test]
 fn an_error_says_what_was_tried_what_azure_answered_and_under_which_id() {
     let body = json!({"error": {"code": "Conflict", "message": "It is\r\n  taken"}}).to_string();
-    let error = answer(
-        409,
-        &[("x-ms-correlation-request-id", "c-1"), ("x-ms-request-id", "r-1")],
-        &body,
-    );
-    assert_eq!(
-        error.to_string(),
-        "GET x: Conflict: It is taken (correlation id c-1)"
-    );
+    let error = answer(409, &[("x-ms-correlation-request-id", "c-1"), ("x-ms-request-id", "r-1")], &body);
+    assert_eq!(error.to_string(), "GET x: Conflict: It is taken (correlation id c-1)");
     assert_eq!(
         answer(500, &[], "").to_string(),
         "GET x: InternalServerError: HTTP status 500, with no message"
@@ -216,10 +168,7 @@ fn an_error_says_what_was_tried_what_azure_answered_and_under_which_id() {
 fn no_signature_leaks_and_no_message_is_endless() {
     let table = [
         ("see https://a.b/c?sv=1&sig=SECRET.", "see https://a.b/c"),
-        (
-            "'https://a.b/c?sig=SECRET' and (http://d/e?sig=SECRET)",
-            "'https://a.b/c' and (http://d/e)",
-        ),
+        ("'https://a.b/c?sig=SECRET' and (http://d/e?sig=SECRET)", "'https://a.b/c' and (http://d/e)"),
         ("https://a.b/c?x=1#sig=SECRET", "https://a.b/c"),
         ("sv=1&SIG=SECRET&se=2", "sv=1&SIG=***&se=2"),
         ("token sig=SECRET then", "token sig=*** then"),
@@ -232,20 +181,13 @@ fn no_signature_leaks_and_no_message_is_endless() {
     let error = answer(400, &[], &"é".repeat(10_000));
     assert!(error.message.chars().count() <= LONGEST_MESSAGE + 1);
     let long = json!({"code": "A", "message": "é".repeat(10_000)}).to_string();
-    assert_eq!(
-        answer(400, &[], &long).message.chars().count(),
-        LONGEST_MESSAGE + 1
-    );
+    assert_eq!(answer(400, &[], &long).message.chars().count(), LONGEST_MESSAGE + 1);
 }
 
 #[test]
 fn a_failed_operation_is_permanent_unless_its_code_says_otherwise() {
     let of = |code: &str| AzureError::from_failure("op", &json!({"code": code, "message": "m"}), None);
-    assert_eq!(
-        of("ResourceNotFound").kind,
-        ErrorKind::Permanent,
-        "what it needed was not there"
-    );
+    assert_eq!(of("ResourceNotFound").kind, ErrorKind::Permanent, "what it needed was not there");
     assert!(of("RetryableError").is_transient());
     let nothing = AzureError::from_failure("op", &json!({}), None);
     assert_eq!(
@@ -258,24 +200,13 @@ fn a_failed_operation_is_permanent_unless_its_code_says_otherwise() {
 fn a_credential_that_is_refused_is_permanent_and_one_out_of_reach_is_not() {
     use azure_core::{Error, error::ErrorKind as Sdk};
     let http = |status: u16| {
-        let kind = Sdk::HttpResponse {
-            status: status.into(),
-            error_code: None,
-            raw_response: None,
-        };
-        Error::with_error(
-            Sdk::Credential,
-            Error::with_message(kind, "token endpoint said no"),
-            "no token",
-        )
+        let kind = Sdk::HttpResponse { status: status.into(), error_code: None, raw_response: None };
+        Error::with_error(Sdk::Credential, Error::with_message(kind, "token endpoint said no"), "no token")
     };
     let of = |error: &Error| AzureError::from_sdk("GET x", error, &Clock::system());
     assert_eq!(of(&http(401)).kind, ErrorKind::Permanent);
     assert!(of(&http(429)).is_transient() && of(&http(503)).is_transient());
-    let unreachable = of(&Error::with_message(
-        Sdk::Credential,
-        "no answer from the metadata endpoint",
-    ));
+    let unreachable = of(&Error::with_message(Sdk::Credential, "no answer from the metadata endpoint"));
     assert!(unreachable.is_transient() && unreachable.message.contains("metadata endpoint"));
 }
 

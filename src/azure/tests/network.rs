@@ -48,10 +48,7 @@ fn answer_once(listener: TcpListener, answer: &'static str) -> JoinHandle<String
 async fn calls_without_a_body_say_that_its_length_is_zero() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (azure, _) = azure_of(&listener);
-    let head = answer_once(
-        listener,
-        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-    );
+    let head = answer_once(listener, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
     assert_eq!(azure.end_disk_access(DISK).await.unwrap(), Started::Done);
     let head = head.await.unwrap();
     assert!(
@@ -63,43 +60,27 @@ async fn calls_without_a_body_say_that_its_length_is_zero() {
     let (azure, endpoint) = azure_of(&listener);
     let answer = "HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: 0\r\nx-ms-copy-id: c\r\nx-ms-copy-status: pending\r\n\r\n";
     let head = answer_once(listener, answer);
-    let authorization = BlobAuthorization::SharedKey {
-        account: "acct".to_owned(),
-        key: Secret::new("a2V5".to_owned()),
-    };
-    let container = azure
-        .container(&endpoint.join("acct").unwrap(), "vhds", authorization)
-        .unwrap();
+    let authorization =
+        BlobAuthorization::SharedKey { account: "acct".to_owned(), key: Secret::new("a2V5".to_owned()) };
+    let container = azure.container(&endpoint.join("acct").unwrap(), "vhds", authorization).unwrap();
     let source = Secret::new("https://a/b?sig=x".to_owned());
-    container
-        .start_copy("x.vhd", &source, &BTreeMap::new())
-        .await
-        .unwrap();
+    container.start_copy("x.vhd", &source, &BTreeMap::new()).await.unwrap();
     let head = head.await.unwrap();
     assert!(head.starts_with("put /acct/vhds/x.vhd http/1.1\r\n"), "{head}");
-    assert!(
-        head.contains("\r\ncontent-length: 0\r\n") && head.contains("sharedkey acct:"),
-        "{head}"
-    );
+    assert!(head.contains("\r\ncontent-length: 0\r\n") && head.contains("sharedkey acct:"), "{head}");
 }
 
 #[tokio::test]
 async fn a_connection_that_is_refused_or_breaks_off_is_transient() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (azure, _) = azure_of(&listener);
-    let broken = answer_once(
-        listener,
-        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"half\":",
-    );
+    let broken = answer_once(listener, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"half\":");
     let error = azure.disk(DISK).await.unwrap_err();
     assert!(error.is_transient() && error.code == "ConnectionLost", "{error}");
     broken.await.unwrap();
     // The listener is gone now.
     let error = azure.disk(DISK).await.unwrap_err();
-    assert!(
-        error.is_transient() && error.code == "ConnectionFailed",
-        "{error}"
-    );
+    assert!(error.is_transient() && error.code == "ConnectionFailed", "{error}");
 }
 
 #[tokio::test]

@@ -14,10 +14,7 @@ const OPERATION: &str =
 
 /// Signed, long, and of another version than the call's.
 fn operation_url() -> String {
-    format!(
-        "{ARM}{OPERATION}?api-version=2018-10-15-preview&t=1&c={}&s=s%2Bs&h=h",
-        "MII".repeat(1000)
-    )
+    format!("{ARM}{OPERATION}?api-version=2018-10-15-preview&t=1&c={}&s=s%2Bs&h=h", "MII".repeat(1000))
 }
 
 fn spec() -> CustomImageSpec {
@@ -38,23 +35,13 @@ async fn an_operation_url_survives_a_message_and_is_followed_verbatim_once_per_c
     let reply = Reply::json(201, creating).with("azure-asyncoperation", &operation_url());
     script.on(&format!("PUT {LAB}/customimages/x"), reply);
     let started = azure.put_custom_image(&lab(), "x", &spec()).await.unwrap();
-    let Started::Running {
-        operation: Some(operation),
-        retry_after: None,
-    } = started
-    else {
+    let Started::Running { operation: Some(operation), retry_after: None } = started else {
         panic!("{started:?}")
     };
     let sent = script.last().json();
+    assert_eq!(sent["properties"]["vhd"]["imageName"], "https://acct.blob.core.windows.net/vhds/x.vhd");
     assert_eq!(
-        sent["properties"]["vhd"]["imageName"],
-        "https://acct.blob.core.windows.net/vhds/x.vhd"
-    );
-    assert_eq!(
-        (
-            &sent["properties"]["vhd"]["osType"],
-            &sent["properties"]["vhd"]["sysPrep"]
-        ),
+        (&sent["properties"]["vhd"]["osType"], &sent["properties"]["vhd"]["sysPrep"]),
         (&json!("Windows"), &json!(true))
     );
     assert_eq!(sent["tags"]["ImagePath"], "a/b.json");
@@ -62,31 +49,15 @@ async fn an_operation_url_survives_a_message_and_is_followed_verbatim_once_per_c
     let message = serde_json::to_string(&operation).unwrap();
     let operation: OperationUrl = serde_json::from_str(&message).unwrap();
     assert!(operation.is_monitor());
-    assert_eq!(
-        format!("{operation:?}"),
-        "Monitor(…/20261122-abc)",
-        "the signature stays out of logs"
-    );
+    assert_eq!(format!("{operation:?}"), "Monitor(…/20261122-abc)", "the signature stays out of logs");
 
-    script.on(
-        &format!("GET {OPERATION}"),
-        Reply::json(200, json!({"status": "Running"})),
-    );
-    script.on(
-        &format!("GET {OPERATION}"),
-        Reply::json(200, json!({"status": "Succeeded"})),
-    );
+    script.on(&format!("GET {OPERATION}"), Reply::json(200, json!({"status": "Running"})));
+    script.on(&format!("GET {OPERATION}"), Reply::json(200, json!({"status": "Succeeded"})));
     let before = script.seen().len();
-    assert_eq!(
-        azure.check(&operation).await.unwrap(),
-        Progress::Running { retry_after: None }
-    );
+    assert_eq!(azure.check(&operation).await.unwrap(), Progress::Running { retry_after: None });
     assert_eq!(script.seen().len(), before + 1);
     assert_eq!(script.last().url.as_str(), operation_url());
-    assert!(matches!(
-        azure.check(&operation).await.unwrap(),
-        Progress::Succeeded(_)
-    ));
+    assert!(matches!(azure.check(&operation).await.unwrap(), Progress::Succeeded(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,34 +65,18 @@ async fn a_failed_operation_answers_200_and_is_a_failure_all_the_same() {
     let (azure, script) = azure();
     let error = json!({"code": "InvalidVhd", "message": "The VHD is bad"});
     let failed = Reply::json(200, json!({"status": "Failed", "error": error}));
-    script.on(
-        &format!("GET {OPERATION}"),
-        failed.with("x-ms-correlation-request-id", "c-9"),
-    );
-    script.on(
-        &format!("GET {OPERATION}"),
-        Reply::json(200, json!({"status": "Canceled"})),
-    );
-    script.on(
-        &format!("GET {OPERATION}"),
-        Reply::json(429, json!({})).with("retry-after", "11"),
-    );
+    script.on(&format!("GET {OPERATION}"), failed.with("x-ms-correlation-request-id", "c-9"));
+    script.on(&format!("GET {OPERATION}"), Reply::json(200, json!({"status": "Canceled"})));
+    script.on(&format!("GET {OPERATION}"), Reply::json(429, json!({})).with("retry-after", "11"));
     script.on(&format!("GET {OPERATION}"), Reply::json(404, json!({})));
     let operation = OperationUrl::monitor(operation_url());
-    let Progress::Failed(error) = azure.check(&operation).await.unwrap() else {
-        panic!()
-    };
-    assert_eq!(
-        (error.code.as_str(), error.kind.clone()),
-        ("InvalidVhd", ErrorKind::Permanent)
-    );
+    let Progress::Failed(error) = azure.check(&operation).await.unwrap() else { panic!() };
+    assert_eq!((error.code.as_str(), error.kind.clone()), ("InvalidVhd", ErrorKind::Permanent));
     assert_eq!(
         error.to_string(),
         "GET operation 20261122-abc: InvalidVhd: The VHD is bad (correlation id c-9)"
     );
-    let Progress::Failed(error) = azure.check(&operation).await.unwrap() else {
-        panic!()
-    };
+    let Progress::Failed(error) = azure.check(&operation).await.unwrap() else { panic!() };
     assert_eq!(error.code, "OperationCanceled");
     let error = azure.check(&operation).await.unwrap_err();
     assert_eq!(
@@ -138,55 +93,32 @@ async fn a_location_is_202_while_it_runs_and_then_the_result() {
     let path = "/subscriptions/S/operationresults/1";
     script.on(
         &format!("DELETE {LAB}/virtualmachines/vm"),
-        Reply::empty(202)
-            .with("location", &format!("{ARM}{path}?m=true"))
-            .with("retry-after", "15"),
+        Reply::empty(202).with("location", &format!("{ARM}{path}?m=true")).with("retry-after", "15"),
     );
     let started = azure.delete_lab_vm(&lab(), "vm").await.unwrap();
-    let Started::Running {
-        operation: Some(operation),
-        retry_after: Some(wait),
-    } = started
-    else {
+    let Started::Running { operation: Some(operation), retry_after: Some(wait) } = started else {
         panic!("{started:?}")
     };
     assert_eq!((wait, operation.is_monitor()), (Duration::from_secs(15), false));
-    script.on(
-        &format!("GET {path}"),
-        Reply::empty(202).with("retry-after", "Sun, 22 Nov 2026 13:00:30 GMT"),
-    );
+    script.on(&format!("GET {path}"), Reply::empty(202).with("retry-after", "Sun, 22 Nov 2026 13:00:30 GMT"));
     script.on(&format!("GET {path}"), Reply::empty(204));
     script.on(
         &format!("GET {path}"),
-        Reply::json(
-            409,
-            json!({"error": {"code": "Conflict", "message": "SAS outstanding"}}),
-        ),
+        Reply::json(409, json!({"error": {"code": "Conflict", "message": "SAS outstanding"}})),
     );
     script.on(
         &format!("GET {path}"),
-        Reply::json(
-            403,
-            json!({"error": {"code": "AuthorizationFailed", "message": "no"}}),
-        ),
+        Reply::json(403, json!({"error": {"code": "AuthorizationFailed", "message": "no"}})),
     );
     assert_eq!(
         azure.check(&operation).await.unwrap(),
-        Progress::Running {
-            retry_after: Some(Duration::from_secs(30))
-        }
+        Progress::Running { retry_after: Some(Duration::from_secs(30)) }
     );
-    assert_eq!(
-        azure.check(&operation).await.unwrap(),
-        Progress::Succeeded(Value::Null)
-    );
+    assert_eq!(azure.check(&operation).await.unwrap(), Progress::Succeeded(Value::Null));
     assert!(
         matches!(azure.check(&operation).await.unwrap(), Progress::Failed(error) if error.code == "Conflict")
     );
-    assert_eq!(
-        azure.check(&operation).await.unwrap_err().code,
-        "AuthorizationFailed"
-    );
+    assert_eq!(azure.check(&operation).await.unwrap_err().code, "AuthorizationFailed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,45 +130,23 @@ async fn azure_asyncoperation_counts_before_location() {
     script.on(&format!("DELETE {LAB}/customimages/x"), reply);
     let started = azure.delete_custom_image(&lab(), "x").await.unwrap();
     let expected = OperationUrl::monitor(format!("{ARM}/m"));
-    assert_eq!(
-        started,
-        Started::Running {
-            operation: Some(expected),
-            retry_after: None
-        }
-    );
+    assert_eq!(started, Started::Running { operation: Some(expected), retry_after: None });
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_already_so_is_done() {
     let (azure, script) = azure();
     script.on(&format!("DELETE {LAB}/customimages/x"), Reply::empty(204));
-    assert_eq!(
-        azure.delete_custom_image(&lab(), "x").await.unwrap(),
-        Started::Done
-    );
-    assert_eq!(
-        azure.delete_lab_vm(&lab(), "vm").await.unwrap(),
-        Started::Done,
-        "404"
-    );
+    assert_eq!(azure.delete_custom_image(&lab(), "x").await.unwrap(), Started::Done);
+    assert_eq!(azure.delete_lab_vm(&lab(), "vm").await.unwrap(), Started::Done, "404");
     let there = json!({"properties": {"provisioningState": "Succeeded"}});
     script.on(&format!("PUT {LAB}/customimages/x"), Reply::json(200, there));
-    assert_eq!(
-        azure.put_custom_image(&lab(), "x", &spec()).await.unwrap(),
-        Started::Done
-    );
+    assert_eq!(azure.put_custom_image(&lab(), "x", &spec()).await.unwrap(), Started::Done);
     script.on(
         &format!("PUT {LAB}/customimages/y"),
         Reply::json(404, json!({"error": {"code": "ParentResourceNotFound"}})),
     );
-    assert!(
-        azure
-            .put_custom_image(&lab(), "y", &spec())
-            .await
-            .unwrap_err()
-            .is_not_found()
-    );
+    assert!(azure.put_custom_image(&lab(), "y", &spec()).await.unwrap_err().is_not_found());
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,10 +159,7 @@ async fn a_page_of_a_gateway_is_no_success() {
         let (azure, script) = azure();
         script.on(&format!("GET {OPERATION}"), Reply::bytes(200, body));
         let error = azure.check(&operation).await.unwrap_err();
-        assert!(
-            error.is_transient() && error.code == "UnexpectedAnswer",
-            "{error}"
-        );
+        assert!(error.is_transient() && error.code == "UnexpectedAnswer", "{error}");
     }
 }
 
@@ -269,11 +176,7 @@ async fn an_operation_elsewhere_is_not_asked_about() {
         "not a url",
     ] {
         let error = azure.check(&OperationUrl::monitor(url)).await.unwrap_err();
-        assert_eq!(
-            (error.code.as_str(), &error.kind),
-            ("ForeignUrl", &ErrorKind::Permanent),
-            "{url}"
-        );
+        assert_eq!((error.code.as_str(), &error.kind), ("ForeignUrl", &ErrorKind::Permanent), "{url}");
     }
     assert!(script.seen().is_empty() && script.credential.scopes.lock().unwrap().is_empty());
 }
@@ -286,40 +189,17 @@ async fn a_disks_sas_comes_at_once_or_later_and_is_never_shown() {
     let (azure, script) = azure();
     let begin = format!("POST {DISK}/beginGetAccess");
     script.on(&begin, Reply::json(200, json!({ "accessSAS": SAS })));
-    script.on(
-        &begin,
-        Reply::empty(202)
-            .with("location", &format!("{ARM}/op/1"))
-            .with("retry-after", "5"),
-    );
-    let granted = azure
-        .begin_disk_access(DISK, Duration::from_secs(36_000))
-        .await
-        .unwrap();
-    assert_eq!(
-        script.last().json(),
-        json!({"access": "Read", "durationInSeconds": 36000})
-    );
+    script.on(&begin, Reply::empty(202).with("location", &format!("{ARM}/op/1")).with("retry-after", "5"));
+    let granted = azure.begin_disk_access(DISK, Duration::from_secs(36_000)).await.unwrap();
+    assert_eq!(script.last().json(), json!({"access": "Read", "durationInSeconds": 36000}));
     assert!(!format!("{granted:?}").contains("SECRET"));
     assert!(matches!(granted, DiskAccess::Granted(sas) if sas.expose() == SAS));
-    let pending = azure
-        .begin_disk_access(DISK, Duration::from_secs(1))
-        .await
-        .unwrap();
-    let DiskAccess::Pending {
-        operation,
-        retry_after,
-    } = pending
-    else {
-        panic!()
-    };
+    let pending = azure.begin_disk_access(DISK, Duration::from_secs(1)).await.unwrap();
+    let DiskAccess::Pending { operation, retry_after } = pending else { panic!() };
     assert_eq!(retry_after, Some(Duration::from_secs(5)));
 
     script.on("GET /op/1", Reply::empty(202));
-    assert!(matches!(
-        azure.disk_access(&operation).await.unwrap(),
-        DiskAccessProgress::Running
-    ));
+    assert!(matches!(azure.disk_access(&operation).await.unwrap(), DiskAccessProgress::Running));
     for body in [
         json!({ "accessSAS": SAS }),
         json!({"status": "Succeeded", "properties": {"output": {"accessSAS": SAS}}}),
@@ -330,10 +210,7 @@ async fn a_disks_sas_comes_at_once_or_later_and_is_never_shown() {
         assert!(!format!("{progress:?}").contains("SECRET"));
         assert!(matches!(progress, DiskAccessProgress::Granted(sas) if sas.expose() == SAS));
         let general = format!("{:?}", azure.check(&operation).await.unwrap());
-        assert!(
-            !general.contains("SECRET") && general.contains("Succeeded"),
-            "{general}"
-        );
+        assert!(!general.contains("SECRET") && general.contains("Succeeded"), "{general}");
     }
 }
 
@@ -345,14 +222,8 @@ async fn giving_a_sas_back_twice_or_for_a_lost_disk_is_done() {
     assert_eq!(azure.end_disk_access(DISK).await.unwrap(), Started::Done);
     script.on(
         &format!("GET {DISK}"),
-        Reply::json(
-            200,
-            json!({"properties": {"diskState": "ActiveSAS", "diskSizeGB": 2}}),
-        ),
+        Reply::json(200, json!({"properties": {"diskState": "ActiveSAS", "diskSizeGB": 2}})),
     );
     let disk = azure.disk(DISK).await.unwrap().unwrap();
-    assert_eq!(
-        (disk.state.as_str(), disk.size_bytes, disk.id.as_str()),
-        ("ActiveSAS", Some(2 << 30), DISK)
-    );
+    assert_eq!((disk.state.as_str(), disk.size_bytes, disk.id.as_str()), ("ActiveSAS", Some(2 << 30), DISK));
 }

@@ -18,27 +18,16 @@ const IMAGES: &str =
 #[tokio::test(start_paused = true)]
 async fn a_call_carries_version_token_and_request_id_and_is_made_once() {
     let (azure, script) = azure();
-    script.on(
-        &format!("GET {IMAGES}/x"),
-        Reply::empty(503).with("retry-after", "7"),
-    );
+    script.on(&format!("GET {IMAGES}/x"), Reply::empty(503).with("retry-after", "7"));
     let error = azure.custom_image(&lab(), "x").await.unwrap_err();
-    assert_eq!(
-        error.kind,
-        ErrorKind::Transient {
-            retry_after: Some(Duration::from_secs(7))
-        }
-    );
+    assert_eq!(error.kind, ErrorKind::Transient { retry_after: Some(Duration::from_secs(7)) });
     assert_eq!(error.attempted, "GET custom image Web/x");
     assert_eq!(script.seen().len(), 1, "waiting is a message, never a retry");
     let seen = script.last();
     assert_eq!(seen.header("authorization"), "Bearer token-1");
     assert_eq!(seen.header("x-ms-client-request-id").len(), 36);
     assert_eq!(seen.query("api-version").as_deref(), Some("2018-09-15"));
-    assert_eq!(
-        *script.credential.scopes.lock().unwrap(),
-        ["https://management.azure.com/.default"]
-    );
+    assert_eq!(*script.credential.scopes.lock().unwrap(), ["https://management.azure.com/.default"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,20 +42,13 @@ async fn a_list_is_read_to_its_last_page_even_over_an_empty_one() {
         Reply::json(200, body)
     };
     let call = format!("GET {IMAGES}");
-    script.on(
-        &call,
-        page(&["a", "b"], Some("api-version=2018-09-15&$skiptoken=1%2B1")),
-    );
+    script.on(&call, page(&["a", "b"], Some("api-version=2018-09-15&$skiptoken=1%2B1")));
     script.on(&call, page(&[], Some("$skiptoken=2")));
     script.on(&call, page(&["c"], None));
     let images = azure.custom_images(&lab()).await.unwrap();
     let names: Vec<&str> = images.iter().map(|image| image.name.as_str()).collect();
     assert_eq!(names, ["a", "b", "c"]);
-    let links: Vec<_> = script
-        .seen()
-        .iter()
-        .map(|seen| seen.url.query().unwrap().to_owned())
-        .collect();
+    let links: Vec<_> = script.seen().iter().map(|seen| seen.url.query().unwrap().to_owned()).collect();
     assert_eq!(
         links[1..],
         ["api-version=2018-09-15&$skiptoken=1%2B1", "$skiptoken=2"],
@@ -78,40 +60,22 @@ async fn a_list_is_read_to_its_last_page_even_over_an_empty_one() {
 async fn a_next_page_elsewhere_and_an_endless_list_are_refused() {
     let (azure, script) = azure();
     let call = format!("GET {IMAGES}");
-    script.on(
-        &call,
-        Reply::json(
-            200,
-            json!({"value": [], "nextLink": "https://evil.example/?sig=x"}),
-        ),
-    );
+    script.on(&call, Reply::json(200, json!({"value": [], "nextLink": "https://evil.example/?sig=x"})));
     let error = azure.custom_images(&lab()).await.unwrap_err();
     assert_eq!((error.code.as_str(), script.seen().len()), ("ForeignUrl", 1));
 
     let (azure, script) = super::azure();
-    script.on(
-        &call,
-        Reply::json(200, json!({"value": [], "nextLink": format!("{ARM}{IMAGES}")})),
-    );
+    script.on(&call, Reply::json(200, json!({"value": [], "nextLink": format!("{ARM}{IMAGES}")})));
     assert_eq!(azure.custom_images(&lab()).await.unwrap_err().code, "EndlessList");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_success_that_is_not_json_is_an_error_and_no_absence() {
     let (azure, script) = azure();
-    script.on(
-        &format!("GET {IMAGES}/x"),
-        Reply::bytes(200, "<html>proxy</html>"),
-    );
-    assert_eq!(
-        azure.custom_image(&lab(), "x").await.unwrap_err().code,
-        "UnexpectedAnswer"
-    );
+    script.on(&format!("GET {IMAGES}/x"), Reply::bytes(200, "<html>proxy</html>"));
+    assert_eq!(azure.custom_image(&lab(), "x").await.unwrap_err().code, "UnexpectedAnswer");
     script.on(&format!("GET {IMAGES}"), Reply::bytes(200, "{}"));
-    assert_eq!(
-        azure.custom_images(&lab()).await.unwrap_err().code,
-        "UnexpectedAnswer"
-    );
+    assert_eq!(azure.custom_images(&lab()).await.unwrap_err().code, "UnexpectedAnswer");
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,16 +85,9 @@ async fn a_lost_connection_is_transient_and_says_nothing_secret() {
         script.lose(kind);
         let error = azure.delete_custom_image(&lab(), "x").await.unwrap_err();
         assert!(error.is_transient() && error.status.is_none(), "{error}");
+        assert!(error.to_string().starts_with("DELETE custom image Web/x: Connection"), "{error}");
         assert!(
-            error
-                .to_string()
-                .starts_with("DELETE custom image Web/x: Connection"),
-            "{error}"
-        );
-        assert!(
-            error
-                .to_string()
-                .contains("https://account.blob.core.windows.net/c/b on the way"),
+            error.to_string().contains("https://account.blob.core.windows.net/c/b on the way"),
             "{error}"
         );
         assert!(!format!("{error:?}").contains("SECRET"), "{error:?}");
@@ -142,14 +99,8 @@ async fn names_are_encoded_and_cannot_leave_their_place() {
     let (azure, script) = azure();
     assert_eq!(azure.custom_image(&lab(), "a b/../c?d").await.unwrap(), None);
     assert_eq!(script.last().url.path(), format!("{IMAGES}/a%20b%2F..%2Fc%3Fd"));
-    let error = azure
-        .disk("/subscriptions/S/resourceGroups/rg/../../x")
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (error.code.as_str(), script.seen().len()),
-        ("InvalidResourceId", 1)
-    );
+    let error = azure.disk("/subscriptions/S/resourceGroups/rg/../../x").await.unwrap_err();
+    assert_eq!((error.code.as_str(), script.seen().len()), ("InvalidResourceId", 1));
 }
 
 fn options(endpoint: &str) -> AzureOptions {
@@ -198,10 +149,7 @@ async fn on_a_loopback_host_a_token_is_kept_until_shortly_before_it_expires() {
     call("Bearer token-1").await;
     tokio::time::advance(Duration::from_secs(2 * 60)).await;
     call("Bearer token-2").await;
-    assert_eq!(
-        *script.credential.scopes.lock().unwrap(),
-        ["https://management.azure.com/.default"; 2]
-    );
+    assert_eq!(*script.credential.scopes.lock().unwrap(), ["https://management.azure.com/.default"; 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,21 +171,10 @@ async fn a_deployment_is_incremental_and_its_password_is_sent_but_never_shown() 
     script.on(&format!("PUT {path}"), Reply::json(201, accepted));
     let parameters = [
         ("vm".to_owned(), ParameterValue::Plain(json!("a"))),
-        (
-            "password".to_owned(),
-            ParameterValue::Secret(Secret::new("hunter2".to_owned())),
-        ),
+        ("password".to_owned(), ParameterValue::Secret(Secret::new("hunter2".to_owned()))),
     ];
-    let started = azure
-        .put_deployment("S", "rg", "d1", &json!({"resources": []}), &parameters)
-        .await;
-    assert_eq!(
-        started.unwrap(),
-        Started::Running {
-            operation: None,
-            retry_after: None
-        }
-    );
+    let started = azure.put_deployment("S", "rg", "d1", &json!({"resources": []}), &parameters).await;
+    assert_eq!(started.unwrap(), Started::Running { operation: None, retry_after: None });
     let body = script.last().json();
     assert_eq!(body["properties"]["mode"], "Incremental");
     assert_eq!(
@@ -264,14 +201,8 @@ async fn a_failed_deployment_tells_the_reason_at_the_bottom() {
     });
     script.on(&format!("GET {path}"), Reply::json(200, deployment));
     let deployment = azure.deployment("S", "rg", "d1").await.unwrap().unwrap();
-    assert_eq!(
-        (deployment.state.as_str(), deployment.correlation_id.as_deref()),
-        ("Failed", Some("corr"))
-    );
-    assert_eq!(
-        deployment.timestamp,
-        Some(datetime!(2026-11-22 12:00:00.1234567 UTC))
-    );
+    assert_eq!((deployment.state.as_str(), deployment.correlation_id.as_deref()), ("Failed", Some("corr")));
+    assert_eq!(deployment.timestamp, Some(datetime!(2026-11-22 12:00:00.1234567 UTC)));
     let error = deployment.error.unwrap();
     assert_eq!(error.kind, ErrorKind::Permanent);
     let expected = "deployment rg/d1: InvalidStorageAccountForLab: Invalid storage account for lab (correlation id corr)";
@@ -285,25 +216,12 @@ async fn a_deployment_that_runs_is_transient_and_one_that_ended_needs_no_cancell
     let active =
         json!({"error": {"code": "DeploymentActive", "message": "previous deployment is still active"}});
     script.on(&format!("PUT {path}"), Reply::json(409, active));
-    assert!(
-        azure
-            .put_deployment("S", "rg", "d1", &json!({}), &[])
-            .await
-            .unwrap_err()
-            .is_transient()
-    );
+    assert!(azure.put_deployment("S", "rg", "d1", &json!({}), &[]).await.unwrap_err().is_transient());
     let ended =
         json!({"error": {"code": "DeploymentCannotBeCancelled", "message": "it is in a terminal state"}});
     script.on(&format!("POST {path}/cancel"), Reply::json(409, ended));
-    assert_eq!(
-        azure.cancel_deployment("S", "rg", "d1").await.unwrap(),
-        Started::Done
-    );
-    assert_eq!(
-        azure.delete_deployment("S", "rg", "d1").await.unwrap(),
-        Started::Done,
-        "404"
-    );
+    assert_eq!(azure.cancel_deployment("S", "rg", "d1").await.unwrap(), Started::Done);
+    assert_eq!(azure.delete_deployment("S", "rg", "d1").await.unwrap(), Started::Done, "404");
     assert_eq!(azure.deployment("S", "rg", "d1").await.unwrap(), None);
 }
 
@@ -312,14 +230,8 @@ async fn a_forbidden_lab_is_an_error_and_a_missing_one_is_none() {
     let (azure, script) = azure();
     assert_eq!(azure.find_lab("S", Some("rg"), "Web").await.unwrap(), None);
     let forbidden = json!({"error": {"code": "AuthorizationFailed", "message": "no"}});
-    script.on(
-        &format!("GET {LAB}"),
-        Reply::json(403, forbidden).with("x-ms-correlation-request-id", "c-1"),
-    );
+    script.on(&format!("GET {LAB}"), Reply::json(403, forbidden).with("x-ms-correlation-request-id", "c-1"));
     let error = azure.find_lab("S", Some("rg"), "Web").await.unwrap_err();
-    assert_eq!(
-        (error.code.as_str(), error.status),
-        ("AuthorizationFailed", Some(403))
-    );
+    assert_eq!((error.code.as_str(), error.status), ("AuthorizationFailed", Some(403)));
     assert_eq!(error.correlation_id.as_deref(), Some("c-1"));
 }

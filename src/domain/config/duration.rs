@@ -45,41 +45,27 @@ fn parts(mut text: &str, mut units: &[(char, u64)]) -> Option<u64> {
 
 /// `[days.]hours:minutes:seconds`.
 fn clock(text: &str) -> Option<u64> {
-    let (days, rest) = text
-        .split_once('.')
-        .map_or(("0", text), |(days, rest)| (days, rest));
+    let (days, rest) = text.split_once('.').map_or(("0", text), |(days, rest)| (days, rest));
     let mut parts = rest.split(':');
     let mut number = |limit: u64| {
-        let part = parts
-            .next()
-            .filter(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))?;
+        let part =
+            parts.next().filter(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))?;
         part.parse::<u64>().ok().filter(|number| *number < limit)
     };
     let (hours, minutes, seconds) = (number(24)?, number(60)?, number(60)?);
     if parts.next().is_some() || !days.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    days.parse::<u64>()
-        .ok()?
-        .checked_mul(DAY)?
-        .checked_add(hours * HOUR + minutes * MINUTE + seconds)
+    days.parse::<u64>().ok()?.checked_mul(DAY)?.checked_add(hours * HOUR + minutes * MINUTE + seconds)
 }
 
 /// The ISO 8601 form.
 pub(super) fn format(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    let (days, hours, minutes, rest) = (
-        seconds / DAY,
-        seconds % DAY / HOUR,
-        seconds % HOUR / MINUTE,
-        seconds % MINUTE,
-    );
+    let (days, hours, minutes, rest) =
+        (seconds / DAY, seconds % DAY / HOUR, seconds % HOUR / MINUTE, seconds % MINUTE);
     let part = |number: u64, unit: char| {
-        if number > 0 {
-            format!("{number}{unit}")
-        } else {
-            String::new()
-        }
+        if number > 0 { format!("{number}{unit}") } else { String::new() }
     };
     let times = part(hours, 'H') + &part(minutes, 'M') + &part(rest, 'S');
     match (days, times.as_str()) {

@@ -45,29 +45,19 @@ impl<'a> Fields<'a> {
                 Some(name) => seen.push(name),
             }
         }
-        Some(Self {
-            file,
-            path: path.to_owned(),
-            entries,
-        })
+        Some(Self { file, path: path.to_owned(), entries })
     }
 
     /// The JSON path of a key, as the file spells it.
     pub(super) fn path(&self, name: &str) -> String {
-        let spelled = self
-            .entries
-            .keys()
-            .find(|key| key.eq_ignore_ascii_case(name))
-            .map_or(name, String::as_str);
+        let spelled =
+            self.entries.keys().find(|key| key.eq_ignore_ascii_case(name)).map_or(name, String::as_str);
         format!("{}.{spelled}", self.path)
     }
 
     /// The value of a key; null counts as absent.
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
-        let found = self
-            .entries
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found = self.entries.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value).filter(|value| !value.is_null())
     }
 

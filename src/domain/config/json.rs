@@ -27,18 +27,10 @@ pub(super) fn parse(file: &str, content: &[u8], problems: &mut Problems) -> Opti
     };
     let duplicates = RefCell::default();
     let mut deserializer = serde_json::Deserializer::from_str(&text);
-    let seed = Strict {
-        path: "$".to_owned(),
-        duplicates: &duplicates,
-    };
-    let value = seed
-        .deserialize(&mut deserializer)
-        .and_then(|value| deserializer.end().map(|()| value));
+    let seed = Strict { path: "$".to_owned(), duplicates: &duplicates };
+    let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     match value {
-        Ok(value) => Some(Parsed {
-            value,
-            duplicates: duplicates.into_inner(),
-        }),
+        Ok(value) => Some(Parsed { value, duplicates: duplicates.into_inner() }),
         Err(error) => {
             problems.error(file, "$", format!("the file is no valid JSON: {error}"));
             None
@@ -111,10 +103,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut result = Vec::new();
         loop {
             let path = format!("{}[{}]", self.path, result.len());
-            match items.next_element_seed(Strict {
-                path,
-                duplicates: self.duplicates,
-            })? {
+            match items.next_element_seed(Strict { path, duplicates: self.duplicates })? {
                 Some(item) => result.push(item),
                 None => return Ok(Value::Array(result)),
             }
@@ -125,10 +114,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut result = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             let path = format!("{}.{key}", self.path);
-            let value = entries.next_value_seed(Strict {
-                path: path.clone(),
-                duplicates: self.duplicates,
-            })?;
+            let value =
+                entries.next_value_seed(Strict { path: path.clone(), duplicates: self.duplicates })?;
             if result.insert(key, value).is_some() {
                 self.duplicates.borrow_mut().push(path);
             }

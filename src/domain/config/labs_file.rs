@@ -79,11 +79,7 @@ fn read_labs(file: &str, value: &Value, problems: &mut Problems) -> Option<Vec<S
         return None;
     };
     if entries.is_empty() {
-        problems.error(
-            file,
-            &fields.path("Labs"),
-            "there is no lab: add those that are to receive images",
-        );
+        problems.error(file, &fields.path("Labs"), "there is no lab: add those that are to receive images");
     }
     let mut labs: Vec<(String, SubscribedLab)> = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
@@ -111,10 +107,7 @@ fn read_lab(file: &str, path: &str, entry: &Value, problems: &mut Problems) -> O
     let name = fields.required("LabName", check_lab_name, problems);
     let selectors = read_selectors(file, &fields, problems);
     let lab = LabId::new(subscription.ok()?, group.ok()?, name.ok()?).ok()?;
-    Some(SubscribedLab {
-        lab,
-        selectors: selectors?,
-    })
+    Some(SubscribedLab { lab, selectors: selectors? })
 }
 
 fn read_selectors(
@@ -125,11 +118,7 @@ fn read_selectors(
     let path = fields.path("ImagePaths");
     let Some(value) = fields.get("ImagePaths") else {
         let lab = path.trim_end_matches(".ImagePaths");
-        problems.error(
-            file,
-            lab,
-            "'ImagePaths' is missing here: add the images that this lab receives",
-        );
+        problems.error(file, lab, "'ImagePaths' is missing here: add the images that this lab receives");
         return None;
     };
     let Value::Array(entries) = value else {
@@ -141,11 +130,7 @@ fn read_selectors(
         return None;
     };
     if entries.is_empty() {
-        problems.warning(
-            file,
-            &path,
-            "this lab receives no image: add image paths, or remove the lab",
-        );
+        problems.warning(file, &path, "this lab receives no image: add image paths, or remove the lab");
     }
     let mut selectors = Vec::new();
     for (index, entry) in entries.iter().enumerate() {

@@ -39,11 +39,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {} {}: {}",
-            self.severity, self.file, self.json_path, self.message
-        )
+        write!(f, "{}: {} {}: {}", self.severity, self.file, self.json_path, self.message)
     }
 }
 
@@ -62,12 +58,7 @@ impl Problems {
     }
 
     fn add(&mut self, severity: Severity, file: &str, json_path: &str, message: String) {
-        self.0.push(Problem {
-            severity,
-            file: file.to_owned(),
-            json_path: json_path.to_owned(),
-            message,
-        });
+        self.0.push(Problem { severity, file: file.to_owned(), json_path: json_path.to_owned(), message });
     }
 
     pub(crate) fn extend(&mut self, other: Self) {

@@ -137,15 +137,8 @@ pub(super) fn read(files: &ConfigurationFiles, problems: &mut Problems) -> Optio
 }
 
 fn read_settings(file: &str, value: &Value, problems: &mut Problems) -> Option<FactorySettings> {
-    const KEYS: [&str; 7] = [
-        "$schema",
-        "factoryLab",
-        "vmSize",
-        "userName",
-        "imagesToKeep",
-        "deadlines",
-        "artifactSource",
-    ];
+    const KEYS: [&str; 7] =
+        ["$schema", "factoryLab", "vmSize", "userName", "imagesToKeep", "deadlines", "artifactSource"];
     let fields = Fields::of(file, "$", value, &KEYS, problems)?;
     let mut settings = FactorySettings::default();
     if let Some(lab) = fields.get("factoryLab") {
@@ -158,11 +151,7 @@ fn read_settings(file: &str, value: &Value, problems: &mut Problems) -> Option<F
     };
     text("vmSize", &mut settings.vm_size, check_vm_size);
     text("userName", &mut settings.user_name, check_user_name);
-    text(
-        "artifactSource",
-        &mut settings.artifact_source,
-        check_artifact_source,
-    );
+    text("artifactSource", &mut settings.artifact_source, check_artifact_source);
     if let Some(number) = fields.get("imagesToKeep") {
         let number_given = number.as_u64().and_then(|number| u32::try_from(number).ok());
         match number_given.filter(|number| (1..=MOST_IMAGES_TO_KEEP).contains(number)) {
@@ -176,25 +165,15 @@ fn read_settings(file: &str, value: &Value, problems: &mut Problems) -> Option<F
         }
     }
     if let Some(deadlines) = fields.get("deadlines") {
-        read_deadlines(
-            file,
-            &fields.path("deadlines"),
-            deadlines,
-            &mut settings.deadlines,
-            problems,
-        );
+        read_deadlines(file, &fields.path("deadlines"), deadlines, &mut settings.deadlines, problems);
     }
     Some(settings)
 }
 
 fn read_factory_lab(file: &str, path: &str, value: &Value, problems: &mut Problems) -> FactoryLab {
-    let Some(fields) = Fields::of(
-        file,
-        path,
-        value,
-        &["subscriptionId", "resourceGroup", "labName"],
-        problems,
-    ) else {
+    let Some(fields) =
+        Fields::of(file, path, value, &["subscriptionId", "resourceGroup", "labName"], problems)
+    else {
         return FactoryLab::default();
     };
     let owned = |text: Result<Option<&str>, ()>| text.ok().flatten().map(str::to_owned);
@@ -206,13 +185,7 @@ fn read_factory_lab(file: &str, path: &str, value: &Value, problems: &mut Proble
 }
 
 fn read_deadlines(file: &str, path: &str, value: &Value, deadlines: &mut Deadlines, problems: &mut Problems) {
-    const KEYS: [&str; 5] = [
-        "createVm",
-        "captureImage",
-        "copyImage",
-        "deleteVm",
-        "retireImages",
-    ];
+    const KEYS: [&str; 5] = ["createVm", "captureImage", "copyImage", "deleteVm", "retireImages"];
     let Some(fields) = Fields::of(file, path, value, &KEYS, problems) else {
         return;
     };
@@ -232,21 +205,16 @@ fn read_deadlines(file: &str, path: &str, value: &Value, deadlines: &mut Deadlin
 
 fn check_deadline(text: &str) -> Result<(), String> {
     match duration::parse(text) {
-        None => Err(format!(
-            "'{text}' is no duration: write it as \"PT4H\" or \"04:00:00\""
-        )),
-        Some(deadline) if !(SHORTEST_DEADLINE..=LONGEST_DEADLINE).contains(&deadline) => Err(format!(
-            "'{text}' is out of range: a deadline is from 1 minute to 7 days"
-        )),
+        None => Err(format!("'{text}' is no duration: write it as \"PT4H\" or \"04:00:00\"")),
+        Some(deadline) if !(SHORTEST_DEADLINE..=LONGEST_DEADLINE).contains(&deadline) => {
+            Err(format!("'{text}' is out of range: a deadline is from 1 minute to 7 days"))
+        }
         Some(_) => Ok(()),
     }
 }
 
 fn check_vm_size(text: &str) -> Result<(), &'static str> {
-    let fits = !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let fits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if fits {
         Ok(())
     } else {
@@ -258,21 +226,11 @@ fn check_vm_size(text: &str) -> Result<(), &'static str> {
 fn check_user_name(text: &str) -> Result<(), &'static str> {
     let fits = (1..=20).contains(&text.chars().count())
         && !text.ends_with('.')
-        && !text
-            .chars()
-            .any(|c| c.is_control() || r#"\/"[]:|<>+=;,?*@&"#.contains(c));
-    if fits {
-        Ok(())
-    } else {
-        Err("this is no name of a Windows user: it has 1 to 20 letters and digits")
-    }
+        && !text.chars().any(|c| c.is_control() || r#"\/"[]:|<>+=;,?*@&"#.contains(c));
+    if fits { Ok(()) } else { Err("this is no name of a Windows user: it has 1 to 20 letters and digits") }
 }
 
 fn check_artifact_source(text: &str) -> Result<(), &'static str> {
     let fits = !text.trim().is_empty() && !text.contains('/') && !text.chars().any(char::is_control);
-    if fits {
-        Ok(())
-    } else {
-        Err("this is no name of an artifact source: the lab's own is \"public repo\"")
-    }
+    if fits { Ok(()) } else { Err("this is no name of an artifact source: the lab's own is \"public repo\"") }
 }

@@ -78,21 +78,9 @@ fn placeholders_are_called_placeholders() {
     let mut entry = lab("<Name of the DevTest Lab>", &["Win"]);
     entry["SubscriptionId"] = "<Subscription ID>".into();
     let text = labs(&[entry]);
-    error(
-        &text,
-        "$.Labs[0].LabName",
-        "the placeholder '<Name of the DevTest Lab>' is still there",
-    );
-    error(
-        &text,
-        "$.Labs[0].SubscriptionId",
-        "the placeholder '<Subscription ID>' is still there",
-    );
-    error(
-        &labs(&[lab("web", &["<path>"])]),
-        "$.Labs[0].ImagePaths[0]",
-        "placeholder",
-    );
+    error(&text, "$.Labs[0].LabName", "the placeholder '<Name of the DevTest Lab>' is still there");
+    error(&text, "$.Labs[0].SubscriptionId", "the placeholder '<Subscription ID>' is still there");
+    error(&labs(&[lab("web", &["<path>"])]), "$.Labs[0].ImagePaths[0]", "placeholder");
 }
 
 #[test]
@@ -122,13 +110,7 @@ fn every_problem_of_labs_is_found_in_one_pass() {
         error(&text, path, part);
     }
     let (_, problems) = labs_problems(&text);
-    assert_problem(
-        &problems,
-        Severity::Warning,
-        "Labs.json",
-        "$.Labs[3].ImagePaths",
-        "receives no image",
-    );
+    assert_problem(&problems, Severity::Warning, "Labs.json", "$.Labs[3].ImagePaths", "receives no image");
 }
 
 #[test]
@@ -143,16 +125,8 @@ fn broken_json_has_its_line_and_column() {
 #[test]
 fn keys_that_are_there_twice_are_errors() {
     let entry = lab("web", &["Win"]).to_string();
-    error(
-        &format!(r#"{{"Labs": [], "Labs": [{entry}]}}"#),
-        "$.Labs",
-        "there twice",
-    );
-    error(
-        &format!(r#"{{"labs": [{entry}], "Labs": [{entry}]}}"#),
-        "$.Labs",
-        "there twice",
-    );
+    error(&format!(r#"{{"Labs": [], "Labs": [{entry}]}}"#), "$.Labs", "there twice");
+    error(&format!(r#"{{"labs": [{entry}], "Labs": [{entry}]}}"#), "$.Labs", "there twice");
 }
 
 #[test]
@@ -161,17 +135,10 @@ fn byte_order_marks_and_utf_16_are_read() {
     let wide = |bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
         format!("\u{feff}{text}").encode_utf16().flat_map(bytes).collect()
     };
-    for content in [
-        format!("\u{feff}{text}").into_bytes(),
-        wide(u16::to_le_bytes),
-        wide(u16::to_be_bytes),
-    ] {
+    for content in [format!("\u{feff}{text}").into_bytes(), wide(u16::to_le_bytes), wide(u16::to_be_bytes)] {
         let files = [
             ("Labs.json", content),
-            (
-                "GoldenImages/Win/A.json",
-                format!("\u{feff}{}", image()).into_bytes(),
-            ),
+            ("GoldenImages/Win/A.json", format!("\u{feff}{}", image()).into_bytes()),
         ];
         let (configuration, problems) = Configuration::load(&files.into_iter().collect());
         assert!(configuration.is_some() && problems.is_empty(), "{problems}");
@@ -209,13 +176,7 @@ fn entries_and_images_without_each_other_are_warnings() {
         "$.Labs[0].ImagePaths[1]",
         "selects no golden image",
     );
-    assert_problem(
-        &problems,
-        Severity::Warning,
-        "GoldenImages/Win/A.json",
-        "$",
-        "no lab receives",
-    );
+    assert_problem(&problems, Severity::Warning, "GoldenImages/Win/A.json", "$", "no lab receives");
 }
 
 #[test]
@@ -237,51 +198,21 @@ fn a_broken_definition_does_not_take_the_others_with_it() {
     let configuration = configuration.unwrap();
     let paths = |paths: Vec<&ImagePath>| paths.iter().map(|p| p.to_string()).collect::<Vec<_>>();
     assert_eq!(paths(configuration.definitions.keys().collect()), ["A.json"]);
-    assert_eq!(
-        paths(configuration.broken.keys().collect()),
-        ["Broken.json", "Empty.json"]
-    );
+    assert_eq!(paths(configuration.broken.keys().collect()), ["Broken.json", "Empty.json"]);
     assert!(configuration.broken.values().all(|problems| !problems.is_empty()));
-    assert_problem(
-        &problems,
-        Severity::Error,
-        "GoldenImages/Broken.json",
-        "$",
-        "line 1 column 1",
-    );
+    assert_problem(&problems, Severity::Error, "GoldenImages/Broken.json", "$", "line 1 column 1");
     assert_problem(&problems, Severity::Error, "GoldenImages/a.JSON", "$", "already");
-    assert_problem(
-        &problems,
-        Severity::Warning,
-        "GoldenImages/notes.json",
-        "$",
-        "skipped",
-    );
-    assert!(
-        !problems
-            .iter()
-            .any(|p| p.file.contains("parameters") || p.file.contains("other"))
-    );
+    assert_problem(&problems, Severity::Warning, "GoldenImages/notes.json", "$", "skipped");
+    assert!(!problems.iter().any(|p| p.file.contains("parameters") || p.file.contains("other")));
 }
 
 #[test]
 fn duplicate_keys_in_templates_are_warnings() {
-    let twice = image().replacen(
-        "\"contentVersion\"",
-        "\"contentVersion\":\"0.0.0.0\",\"contentVersion\"",
-        1,
-    );
-    let (configuration, problems) = load(&[
-        ("Labs.json", &labs(&[lab("web", &["*"])])),
-        ("GoldenImages/A.json", &twice),
-    ]);
-    assert_problem(
-        &problems,
-        Severity::Warning,
-        "GoldenImages/A.json",
-        "$.contentVersion",
-        "takes the last",
-    );
+    let twice =
+        image().replacen("\"contentVersion\"", "\"contentVersion\":\"0.0.0.0\",\"contentVersion\"", 1);
+    let (configuration, problems) =
+        load(&[("Labs.json", &labs(&[lab("web", &["*"])])), ("GoldenImages/A.json", &twice)]);
+    assert_problem(&problems, Severity::Warning, "GoldenImages/A.json", "$.contentVersion", "takes the last");
     assert!(configuration.is_some());
 }
 
@@ -303,21 +234,14 @@ fn settings_are_read_and_written_back() {
     assert!(problems.is_empty(), "{problems}");
     let settings = configuration.unwrap().settings;
     assert_eq!(
-        (
-            settings.vm_size.as_str(),
-            settings.images_to_keep,
-            settings.user_name.as_str()
-        ),
+        (settings.vm_size.as_str(), settings.images_to_keep, settings.user_name.as_str()),
         ("Standard_D4s_v5", 5, "factoryadmin")
     );
     assert_eq!(settings.deadlines.create_vm.as_secs(), 19_800);
     assert_eq!(settings.deadlines.capture_image.as_secs(), 21_600);
     let written = serde_json::to_value(&settings).unwrap();
     assert_eq!(written["deadlines"]["createVm"], "PT5H30M");
-    assert_eq!(
-        serde_json::from_value::<FactorySettings>(written).unwrap(),
-        settings
-    );
+    assert_eq!(serde_json::from_value::<FactorySettings>(written).unwrap(), settings);
 }
 
 #[test]
@@ -358,24 +282,12 @@ fn folder(root: &Path, below: &str, files: &mut ConfigurationFiles) {
 #[test]
 fn the_example_is_without_a_problem() {
     let mut files = ConfigurationFiles::default();
-    folder(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"),
-        "",
-        &mut files,
-    );
+    folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"), "", &mut files);
     let (configuration, problems) = Configuration::load(&files);
     assert!(problems.is_empty(), "{problems}");
     let configuration = configuration.unwrap();
-    assert_eq!(
-        (configuration.definitions.len(), configuration.labs.len()),
-        (5, 3)
-    );
-    assert!(
-        configuration
-            .subscriptions()
-            .iter()
-            .all(|subscription| !subscription.labs.is_empty())
-    );
+    assert_eq!((configuration.definitions.len(), configuration.labs.len()), (5, 3));
+    assert!(configuration.subscriptions().iter().all(|subscription| !subscription.labs.is_empty()));
 }
 
 /// Set to write the schemas instead of comparing them.
@@ -394,11 +306,7 @@ fn the_shipped_schemas_are_those_of_the_types() {
             std::fs::write(&path, &text).unwrap();
         }
         let shipped = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            shipped == text,
-            "{} is out of date: run the tests with {WRITE_SCHEMAS}=1",
-            path.display()
-        );
+        assert!(shipped == text, "{} is out of date: run the tests with {WRITE_SCHEMAS}=1", path.display());
     }
 }
 

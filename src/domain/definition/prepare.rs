@@ -71,11 +71,8 @@ impl Definition {
     /// Whether the last artifact is the one of this name, from whichever source. Only its own id is evaluated, or the
     /// list where that is an expression.
     fn ends_with_artifact(&self, name: &str, with: &Prepare<'_>) -> bool {
-        let properties = self
-            .vm()
-            .as_object()
-            .and_then(|vm| get(vm, "properties"))
-            .and_then(|(_, p)| p.as_object());
+        let properties =
+            self.vm().as_object().and_then(|vm| get(vm, "properties")).and_then(|(_, p)| p.as_object());
         let Some((_, artifacts)) = properties.and_then(|properties| get(properties, ARTIFACTS)) else {
             return false;
         };
@@ -84,19 +81,13 @@ impl Definition {
         };
         let last = match artifacts {
             Value::Array(items) => items.last().and_then(|item| evaluator.value(item).ok()),
-            expression => evaluator
-                .value(expression)
-                .ok()
-                .and_then(|value| value.as_array()?.last().cloned()),
+            expression => {
+                evaluator.value(expression).ok().and_then(|value| value.as_array()?.last().cloned())
+            }
         };
-        let id = last
-            .as_ref()
-            .and_then(Value::as_object)
-            .and_then(|last| get(last, "artifactId"));
+        let id = last.as_ref().and_then(Value::as_object).and_then(|last| get(last, "artifactId"));
         let id = id.and_then(|(_, id)| id.as_str()).unwrap_or_default();
-        id.rsplit('/')
-            .next()
-            .is_some_and(|last| last.eq_ignore_ascii_case(name))
+        id.rsplit('/').next().is_some_and(|last| last.eq_ignore_ascii_case(name))
     }
 }
 
@@ -132,16 +123,9 @@ fn add_tags(vm: &mut Map<String, Value>, tags: &BTreeMap<String, String>) {
     let old = vm.get(&key).cloned().unwrap_or(Value::Null);
     let new = match old {
         Value::String(text) if is_expression(&text) => {
-            let arguments: Vec<_> = tags
-                .iter()
-                .flat_map(|(name, value)| [quoted(name), quoted(value)])
-                .collect();
-            format!(
-                "[union({}, createObject({}))]",
-                &text[1..text.len() - 1],
-                arguments.join(", ")
-            )
-            .into()
+            let arguments: Vec<_> =
+                tags.iter().flat_map(|(name, value)| [quoted(name), quoted(value)]).collect();
+            format!("[union({}, createObject({}))]", &text[1..text.len() - 1], arguments.join(", ")).into()
         }
         other => {
             let mut entries = match other {
@@ -149,10 +133,7 @@ fn add_tags(vm: &mut Map<String, Value>, tags: &BTreeMap<String, String>) {
                 _ => Map::new(),
             };
             entries.retain(|name, _| !tags.keys().any(|own| own.eq_ignore_ascii_case(name)));
-            entries.extend(
-                tags.iter()
-                    .map(|(name, value)| (literal(name), literal(value).into())),
-            );
+            entries.extend(tags.iter().map(|(name, value)| (literal(name), literal(value).into())));
             Value::Object(entries)
         }
     };
@@ -166,31 +147,21 @@ fn quoted(text: &str) -> String {
 
 /// A JSON string that Resource Manager takes literally.
 fn literal(text: &str) -> String {
-    if text.starts_with('[') && text.ends_with(']') {
-        format!("[{text}")
-    } else {
-        text.to_owned()
-    }
+    if text.starts_with('[') && text.ends_with(']') { format!("[{text}") } else { text.to_owned() }
 }
 
 /// The place of a copy loop that makes the artifacts: the `copy` array's key and the entry's index.
 fn artifact_loop(properties: &Map<String, Value>) -> Option<(String, usize)> {
     let (key, copies) = get(properties, "copy")?;
-    let is_it = |copy: &Value| {
-        copy["name"]
-            .as_str()
-            .is_some_and(|name| name.eq_ignore_ascii_case(ARTIFACTS))
-    };
+    let is_it = |copy: &Value| copy["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(ARTIFACTS));
     Some((key.clone(), copies.as_array()?.iter().position(is_it)?))
 }
 
 /// An array that a copy loop makes cannot be appended to where it stands: makes it a variable of the same name (so that
 /// `copyIndex('artifacts')` goes on to mean it), and the property an expression of that.
 fn move_artifact_loop(template: &mut Value, vm: &str) {
-    let properties = template
-        .pointer_mut(vm)
-        .and_then(Value::as_object_mut)
-        .and_then(|vm| child(vm, "properties"));
+    let properties =
+        template.pointer_mut(vm).and_then(Value::as_object_mut).and_then(|vm| child(vm, "properties"));
     let Some(properties) = properties else { return };
     let Some((key, index)) = artifact_loop(properties) else {
         return;
@@ -232,9 +203,7 @@ pub(super) fn check_artifacts(
         );
     }
     let taken = |name: &str| {
-        template["variables"]
-            .as_object()
-            .is_some_and(|variables| get(variables, name).is_some())
+        template["variables"].as_object().is_some_and(|variables| get(variables, name).is_some())
     };
     if let Some((key, index)) = artifact_loop(properties)
         && (taken(ARTIFACTS) || get(properties, ARTIFACTS).is_some())

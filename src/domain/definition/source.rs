@@ -52,9 +52,8 @@ pub(super) fn read(
     file: &str,
     problems: &mut Problems,
 ) -> Option<(ImageSource, OsSource)> {
-    let mut found = [GALLERY, CUSTOM, SHARED]
-        .into_iter()
-        .filter_map(|name| Some((name, get(properties, name)?)));
+    let mut found =
+        [GALLERY, CUSTOM, SHARED].into_iter().filter_map(|name| Some((name, get(properties, name)?)));
     let (Some((name, (key, value))), more) = (found.next(), found.next()) else {
         let message = format!("the VM is made from nothing: add '{GALLERY}', '{CUSTOM}' or '{SHARED}'");
         problems.error(file, path, message);
@@ -78,14 +77,8 @@ pub(super) fn read(
         return None;
     }
     Some(match name {
-        CUSTOM => (
-            ImageSource::CustomImage(value.clone()),
-            OsSource::CustomImage(value.clone()),
-        ),
-        _ => (
-            ImageSource::SharedImage(value.clone()),
-            OsSource::SharedImage(value.clone()),
-        ),
+        CUSTOM => (ImageSource::CustomImage(value.clone()), OsSource::CustomImage(value.clone())),
+        _ => (ImageSource::SharedImage(value.clone()), OsSource::SharedImage(value.clone())),
     })
 }
 
@@ -104,19 +97,15 @@ fn gallery(
         return None;
     };
     let mut text = |name: &str| {
-        let text = get(entries, name)
-            .and_then(|(_, value)| value.as_str())
-            .filter(|text| !text.is_empty());
+        let text = get(entries, name).and_then(|(_, value)| value.as_str()).filter(|text| !text.is_empty());
         if text.is_none() {
             problems.error(file, path, format!("'{name}' is missing here: add it"));
         }
         text.map(str::to_owned)
     };
     let (publisher, offer, sku, os) = (text("publisher"), text("offer"), text("sku"), text("osType"));
-    let version = get(entries, "version")
-        .and_then(|(_, value)| value.as_str())
-        .unwrap_or("latest")
-        .to_owned();
+    let version =
+        get(entries, "version").and_then(|(_, value)| value.as_str()).unwrap_or("latest").to_owned();
     let os = os?;
     let Some(os_type) = OsType::from_azure(&os) else {
         problems.error(
@@ -126,12 +115,6 @@ fn gallery(
         );
         return None;
     };
-    let source = ImageSource::Gallery {
-        publisher: publisher?,
-        offer: offer?,
-        sku: sku?,
-        version,
-        os_type,
-    };
+    let source = ImageSource::Gallery { publisher: publisher?, offer: offer?, sku: sku?, version, os_type };
     Some((source, OsSource::Known(os_type)))
 }

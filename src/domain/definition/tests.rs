@@ -36,12 +36,7 @@ fn template(properties: Value) -> Value {
 
 fn read_value(value: Value) -> (Content, Problems) {
     let mut problems = Problems::default();
-    let content = read(
-        value,
-        &FactorySettings::default(),
-        "GoldenImages/x.json",
-        &mut problems,
-    );
+    let content = read(value, &FactorySettings::default(), "GoldenImages/x.json", &mut problems);
     (content, problems)
 }
 
@@ -85,24 +80,15 @@ fn prepared(definition: &Definition, os: OsType) -> (Value, Value) {
         ("FactoryRun".to_owned(), "r1".to_owned()),
     ]);
     let scope = scope();
-    let with = Prepare {
-        lab_id: LAB,
-        artifact_source: "public repo",
-        tags: &tags,
-        values: values(),
-        scope: &scope,
-    };
+    let with =
+        Prepare { lab_id: LAB, artifact_source: "public repo", tags: &tags, values: values(), scope: &scope };
     let template = definition.prepare(os, &with);
     let literals = definition
         .deployment_parameters(&values())
         .into_iter()
         .map(|(name, value)| (name, value["value"].clone()))
         .collect();
-    let vm = evaluate(&template, &literals, &scope)
-        .unwrap()
-        .resources
-        .remove(0)
-        .body;
+    let vm = evaluate(&template, &literals, &scope).unwrap().resources.remove(0).body;
     assert_eq!(vm["tags"]["ImagePath"], "It's/[x]");
     assert_eq!(vm["tags"]["FactoryRun"], "r1");
     (template, vm)
@@ -110,10 +96,7 @@ fn prepared(definition: &Definition, os: OsType) -> (Value, Value) {
 
 fn artifact_ids(vm: &Value) -> Vec<String> {
     let artifacts = vm["properties"]["artifacts"].as_array().unwrap();
-    artifacts
-        .iter()
-        .map(|artifact| artifact["artifactId"].as_str().unwrap().to_owned())
-        .collect()
+    artifacts.iter().map(|artifact| artifact["artifactId"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -145,10 +128,7 @@ fn the_generalising_artifact_is_appended_in_every_form() {
             .unwrap()
             .ends_with("/linux-deprovision")
     );
-    assert_eq!(
-        text["resources"][0]["properties"]["Artifacts"][0]["parameters"][0]["value"],
-        "[[x]"
-    );
+    assert_eq!(text["resources"][0]["properties"]["Artifacts"][0]["parameters"][0]["value"], "[[x]");
     assert_eq!(vm["properties"]["Artifacts"].as_array().unwrap().len(), 2);
 
     let expression = definition(template(json!({"artifacts": "[variables('a')]"})));
@@ -164,30 +144,20 @@ fn the_generalising_artifact_is_appended_in_every_form() {
 fn it_is_not_appended_twice() {
     let id = "[resourceId('Microsoft.DevTestLab/labs/artifactSources/artifacts', parameters('labName'), 'public repo', 'windows-sysprep')]";
     let (_, vm) = prepared(
-        &definition(template(
-            json!({"artifacts": [{"artifactId": "x/a"}, {"artifactId": id}]}),
-        )),
+        &definition(template(json!({"artifacts": [{"artifactId": "x/a"}, {"artifactId": id}]}))),
         OsType::Windows,
     );
     assert_eq!(artifact_ids(&vm), ["x/a", SYSPREP]);
     let mut by_variable = template(json!({"artifacts": "[variables('a')]"}));
     by_variable["variables"]["a"][0]["artifactId"] = "x/Windows-Sysprep".into();
-    assert_eq!(
-        artifact_ids(&prepared(&definition(by_variable), OsType::Windows).1).len(),
-        1
-    );
+    assert_eq!(artifact_ids(&prepared(&definition(by_variable), OsType::Windows).1).len(), 1);
     // The other system's does not count, nor does one that is not the last.
     let (_, vm) = prepared(
-        &definition(template(
-            json!({"artifacts": [{"artifactId": id}, {"artifactId": "x/a"}]}),
-        )),
+        &definition(template(json!({"artifacts": [{"artifactId": id}, {"artifactId": "x/a"}]}))),
         OsType::Windows,
     );
     assert_eq!(artifact_ids(&vm).len(), 3);
-    let (_, vm) = prepared(
-        &definition(template(json!({"artifacts": [{"artifactId": id}]}))),
-        OsType::Linux,
-    );
+    let (_, vm) = prepared(&definition(template(json!({"artifacts": [{"artifactId": id}]}))), OsType::Linux);
     assert_eq!(artifact_ids(&vm).len(), 2);
 }
 
@@ -212,10 +182,7 @@ fn nothing_else_of_the_template_changes() {
     let (mut text, _) = prepared(&definition(original.clone()), OsType::Windows);
     let vm = text["resources"][0].as_object_mut().unwrap();
     vm.shift_remove("tags");
-    vm["properties"]
-        .as_object_mut()
-        .unwrap()
-        .shift_remove("artifacts");
+    vm["properties"].as_object_mut().unwrap().shift_remove("artifacts");
     assert_eq!(text.to_string(), original.to_string());
 }
 
@@ -226,14 +193,9 @@ fn the_operating_system_comes_from_the_image() {
     ));
     assert_eq!(known.os_source(), &OsSource::Known(OsType::Linux));
     let id = json!("[resourceId('Microsoft.DevTestLab/labs/customImages', parameters('labName'), 'base')]");
-    let custom = definition(template(
-        json!({"galleryImageReference": null, "customImageId": id}),
-    ));
+    let custom = definition(template(json!({"galleryImageReference": null, "customImageId": id})));
     assert_eq!(custom.os_source(), &OsSource::CustomImage(id.clone()));
-    assert_eq!(
-        custom.resolve(&id, &values(), &scope()).unwrap(),
-        format!("{LAB}/customImages/base")
-    );
+    assert_eq!(custom.resolve(&id, &values(), &scope()).unwrap(), format!("{LAB}/customImages/base"));
     let shared = definition(template(
         json!({"galleryImageReference": null, "sharedImageId": "/x/y", "sharedImageVersion": "1.0.0"}),
     ));
@@ -250,18 +212,10 @@ fn a_vm_inside_its_lab_is_found() {
     let definition = definition(nested);
     let tags = BTreeMap::new();
     let scope = scope();
-    let with = Prepare {
-        lab_id: LAB,
-        artifact_source: "public repo",
-        tags: &tags,
-        values: values(),
-        scope: &scope,
-    };
+    let with =
+        Prepare { lab_id: LAB, artifact_source: "public repo", tags: &tags, values: values(), scope: &scope };
     let text = definition.prepare(OsType::Windows, &with);
-    assert_eq!(
-        text["resources"][0]["resources"][0]["properties"]["artifacts"][0]["artifactId"],
-        SYSPREP
-    );
+    assert_eq!(text["resources"][0]["resources"][0]["properties"]["artifacts"][0]["artifactId"], SYSPREP);
 }
 
 #[test]
@@ -272,23 +226,14 @@ fn problems_say_where_and_what() {
         problem(template)
     };
     let (path, message) = with(|t| t["resources"][0]["type"] = "Microsoft.Storage/storageAccounts".into());
-    assert!(
-        path == "$.resources" && message.contains("makes no lab VM"),
-        "{message}"
-    );
+    assert!(path == "$.resources" && message.contains("makes no lab VM"), "{message}");
     let (path, message) = with(|t| {
         let again = t["resources"][0].clone();
         t["resources"].as_array_mut().unwrap().push(again);
     });
-    assert!(
-        path == "$.resources[1]" && message.contains("more than one"),
-        "{message}"
-    );
+    assert!(path == "$.resources[1]" && message.contains("more than one"), "{message}");
     let (path, message) = with(|t| t["parameters"]["domain"] = json!({"type": "string"}));
-    assert!(
-        path == "$.parameters.domain" && message.contains("add a defaultValue"),
-        "{message}"
-    );
+    assert!(path == "$.parameters.domain" && message.contains("add a defaultValue"), "{message}");
     let (path, message) = with(|t| {
         t["parameters"].as_object_mut().unwrap().shift_remove("newVMName");
     });
@@ -300,10 +245,7 @@ fn problems_say_where_and_what() {
     );
     let (path, message) =
         with(|t| t["resources"][0]["properties"]["galleryImageReference"]["osType"] = "BeOS".into());
-    assert!(
-        path.ends_with(".galleryImageReference.osType") && message.contains("BeOS"),
-        "{message}"
-    );
+    assert!(path.ends_with(".galleryImageReference.osType") && message.contains("BeOS"), "{message}");
     let (_, message) = with(|t| t["resources"][0]["properties"]["customImageId"] = "x".into());
     assert!(message.contains("remove one"), "{message}");
     let (_, message) = with(|t| t["resources"][0]["properties"]["galleryImageReference"] = Value::Null);
@@ -322,11 +264,7 @@ fn a_password_that_can_be_read_is_warned_of() {
     readable["parameters"]["password"]["type"] = "String".into();
     let (content, problems) = read_value(readable);
     assert!(matches!(content, Content::Definition(_)));
-    assert!(
-        problems
-            .iter()
-            .any(|p| p.severity == Severity::Warning && p.message.contains("securestring"))
-    );
+    assert!(problems.iter().any(|p| p.severity == Severity::Warning && p.message.contains("securestring")));
 }
 
 #[test]

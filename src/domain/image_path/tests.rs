@@ -27,16 +27,9 @@ fn spellings_of_one_path_are_the_same_path() {
 
 #[test]
 fn paths_are_ordered_by_whole_segments() {
-    let mut paths = [
-        path("Win2016 Core/A.json"),
-        path("Win2016/B.json"),
-        path("A.json"),
-    ];
+    let mut paths = [path("Win2016 Core/A.json"), path("Win2016/B.json"), path("A.json")];
     paths.sort();
-    assert_eq!(
-        paths.map(|p| p.to_string()),
-        ["A.json", "Win2016/B.json", "Win2016 Core/A.json"]
-    );
+    assert_eq!(paths.map(|p| p.to_string()), ["A.json", "Win2016/B.json", "Win2016 Core/A.json"]);
 }
 
 #[test]
@@ -70,10 +63,7 @@ fn selectors_compare_whole_segments() {
     assert!(selects("/Win2016/Datacenter.json", "Win2016/Datacenter.json"));
     assert!(!selects("Win2016", "Win2016R2/Datacenter.json"));
     assert!(!selects("Win2016/Data", "Win2016/Datacenter.json"));
-    assert!(!selects(
-        "Win2016/Datacenter.json/more",
-        "Win2016/Datacenter.json"
-    ));
+    assert!(!selects("Win2016/Datacenter.json/more", "Win2016/Datacenter.json"));
     for everything in ["", "/", "\\", "*", " "] {
         assert!(selects(everything, "Win2016/Datacenter.json"), "{everything:?}");
     }

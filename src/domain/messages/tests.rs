@@ -20,43 +20,26 @@ fn lab() -> LabId {
 }
 
 fn refusal(queue: Queue, body: Value) -> String {
-    Message::parse(queue, body.to_string().as_bytes())
-        .unwrap_err()
-        .to_string()
+    Message::parse(queue, body.to_string().as_bytes()).unwrap_err().to_string()
 }
 
 #[test]
 fn bodies_are_as_documented() {
-    let copy = Message::first(
-        run(),
-        Step::CopyImage(CopyImage {
-            image_path: path("a\\b.json"),
-            lab: lab(),
-        }),
-    );
+    let copy =
+        Message::first(run(), Step::CopyImage(CopyImage { image_path: path("a\\b.json"), lab: lab() }));
     assert_eq!(
         copy.to_json(),
         json!({"version": 1, "run": "commit-abc1234", "attempt": 1, "imagePath": "a/b.json",
                "lab": {"subscriptionId": SUBSCRIPTION, "resourceGroup": "rg", "labName": "web"}})
     );
-    let start = StartRun {
-        reason: RunReason::Commit,
-        commit: Some("abc1234".to_owned()),
-        only: None,
-        force: false,
-    };
+    let start =
+        StartRun { reason: RunReason::Commit, commit: Some("abc1234".to_owned()), only: None, force: false };
     assert_eq!(
         Message::first(run(), Step::StartRun(start)).to_json(),
         json!({"version": 1, "run": "commit-abc1234", "attempt": 1, "reason": "commit", "commit": "abc1234"})
     );
-    let retire = RetireImages {
-        image_path: path("a.json"),
-        lab: None,
-    };
-    assert_eq!(
-        Message::first(run(), Step::RetireImages(retire)).to_json()["lab"],
-        Value::Null
-    );
+    let retire = RetireImages { image_path: path("a.json"), lab: None };
+    assert_eq!(Message::first(run(), Step::RetireImages(retire)).to_json()["lab"], Value::Null);
 }
 
 #[test]
@@ -70,14 +53,8 @@ fn a_message_written_by_hand_needs_little() {
 fn fields_of_newer_programs_are_ignored_but_newer_versions_refused() {
     let body = json!({"version": 1, "run": "r", "imagePath": "a.json", "new": {"x": 1}});
     assert!(Message::parse(Queue::CreateVm, body.to_string().as_bytes()).is_ok());
-    let newer = refusal(
-        Queue::CreateVm,
-        json!({"version": 2, "run": "r", "imagePath": "a.json"}),
-    );
-    assert!(
-        newer.contains("version 2") && newer.contains("reads version 1"),
-        "{newer}"
-    );
+    let newer = refusal(Queue::CreateVm, json!({"version": 2, "run": "r", "imagePath": "a.json"}));
+    assert!(newer.contains("version 2") && newer.contains("reads version 1"), "{newer}");
     assert!(refusal(Queue::CreateVm, json!({"run": "r", "imagePath": "a.json"})).contains("$.version"));
 }
 
@@ -87,45 +64,23 @@ fn what_is_wrong_is_said_with_its_place() {
     assert!(
         refusal(Queue::CreateVm, json!({"version": 1, "run": "r"})).contains("$.imagePath: it is missing")
     );
-    let escaping = refusal(
-        Queue::DeleteVm,
-        json!({"version": 1, "run": "r", "imagePath": "../b.json"}),
+    let escaping = refusal(Queue::DeleteVm, json!({"version": 1, "run": "r", "imagePath": "../b.json"}));
+    assert!(escaping.contains("$.imagePath") && escaping.contains("'..'"), "{escaping}");
+    assert!(
+        refusal(Queue::CreateVm, json!({"version": 1, "run": "R!", "imagePath": "a.json"})).contains("$.run")
     );
     assert!(
-        escaping.contains("$.imagePath") && escaping.contains("'..'"),
-        "{escaping}"
+        refusal(Queue::CopyImage, json!({"version": 1, "run": "r", "imagePath": "a.json", "lab": null}))
+            .contains("$.lab")
     );
     assert!(
-        refusal(
-            Queue::CreateVm,
-            json!({"version": 1, "run": "R!", "imagePath": "a.json"})
-        )
-        .contains("$.run")
+        refusal(Queue::StartRun, json!({"version": 1, "run": "r", "reason": "boredom"})).contains("$.reason")
     );
     assert!(
-        refusal(
-            Queue::CopyImage,
-            json!({"version": 1, "run": "r", "imagePath": "a.json", "lab": null})
-        )
-        .contains("$.lab")
+        refusal(Queue::StartRun, json!({"version": 1, "run": "r", "reason": "manual", "attempt": -1}))
+            .contains("$.attempt")
     );
-    assert!(
-        refusal(
-            Queue::StartRun,
-            json!({"version": 1, "run": "r", "reason": "boredom"})
-        )
-        .contains("$.reason")
-    );
-    assert!(
-        refusal(
-            Queue::StartRun,
-            json!({"version": 1, "run": "r", "reason": "manual", "attempt": -1})
-        )
-        .contains("$.attempt")
-    );
-    let broken = Message::parse(Queue::CreateVm, b"{\"version\": ")
-        .unwrap_err()
-        .to_string();
+    let broken = Message::parse(Queue::CreateVm, b"{\"version\": ").unwrap_err().to_string();
     assert!(
         broken.starts_with("the create-vm message is no JSON object") && broken.contains("line 1"),
         "{broken}"
@@ -134,22 +89,10 @@ fn what_is_wrong_is_said_with_its_place() {
 
 #[test]
 fn the_id_tells_messages_apart_but_not_repetitions() {
-    let message = |text: &str| {
-        Message::first(
-            run(),
-            Step::CreateVm(ImageStep {
-                image_path: path(text),
-            }),
-        )
-    };
+    let message = |text: &str| Message::first(run(), Step::CreateVm(ImageStep { image_path: path(text) }));
     let one = message("a/b.json");
     assert_eq!(one.message_id(), message("A\\B.json").message_id());
-    let capture = Message::first(
-        run(),
-        Step::CaptureImage(ImageStep {
-            image_path: path("a/b.json"),
-        }),
-    );
+    let capture = Message::first(run(), Step::CaptureImage(ImageStep { image_path: path("a/b.json") }));
     let ids = [
         one.message_id(),
         one.next_attempt().message_id(),
@@ -178,22 +121,12 @@ fn any_message() -> impl Strategy<Value = Message> {
         prop::option::of(prop::collection::vec(path.clone(), 0..3)),
         any::<bool>(),
     )
-        .prop_map(|(reason, commit, only, force)| {
-            Step::StartRun(StartRun {
-                reason,
-                commit,
-                only,
-                force,
-            })
-        });
+        .prop_map(|(reason, commit, only, force)| Step::StartRun(StartRun { reason, commit, only, force }));
     let step = prop_oneof![
         start,
-        path.clone()
-            .prop_map(|image_path| Step::CreateVm(ImageStep { image_path })),
-        path.clone()
-            .prop_map(|image_path| Step::CaptureImage(ImageStep { image_path })),
-        path.clone()
-            .prop_map(|image_path| Step::DeleteVm(ImageStep { image_path })),
+        path.clone().prop_map(|image_path| Step::CreateVm(ImageStep { image_path })),
+        path.clone().prop_map(|image_path| Step::CaptureImage(ImageStep { image_path })),
+        path.clone().prop_map(|image_path| Step::DeleteVm(ImageStep { image_path })),
         (path.clone(), lab.clone())
             .prop_map(|(image_path, lab)| Step::CopyImage(CopyImage { image_path, lab })),
         (path, prop::option::of(lab))

@@ -15,22 +15,13 @@ const STARTED: OffsetDateTime = datetime!(2026-11-22 23:30 -2);
 
 #[test]
 fn names_are_readable() {
-    let (run, path) = (
-        run("commit-abcdef0123456789"),
-        path("Win2016/SQLServer 2016 Express.json"),
-    );
+    let (run, path) = (run("commit-abcdef0123456789"), path("Win2016/SQLServer 2016 Express.json"));
     let vm = VmName::derive(&run, &path);
     let hash = vm.as_str().rsplit('-').next().unwrap();
     assert_eq!(vm.as_str(), format!("SQLServe-{hash}"));
     let image = ImageName::derive(&run, &path, STARTED);
-    assert_eq!(
-        image.as_str(),
-        format!("Win2016-SQLServer-2016-Express-20261123-{hash}")
-    );
-    assert_eq!(
-        DeploymentName::derive(&run, &path).as_str(),
-        format!("commit-abcdef0123456789-{vm}")
-    );
+    assert_eq!(image.as_str(), format!("Win2016-SQLServer-2016-Express-20261123-{hash}"));
+    assert_eq!(DeploymentName::derive(&run, &path).as_str(), format!("commit-abcdef0123456789-{vm}"));
     assert_eq!(image.factory_vhd_blob(), format!("{image}.vhd"));
     assert_eq!(image.companion_blob(), format!("{image}.json"));
 }
@@ -39,11 +30,7 @@ fn names_are_readable() {
 fn paths_without_a_letter_have_names_too() {
     let (run, path) = (run("r"), path("日本/___.json"));
     assert!(VmName::derive(&run, &path).as_str().starts_with("vm-"));
-    assert!(
-        ImageName::derive(&run, &path, STARTED)
-            .as_str()
-            .starts_with("image-20261123-")
-    );
+    assert!(ImageName::derive(&run, &path, STARTED).as_str().starts_with("image-20261123-"));
 }
 
 #[test]
@@ -51,28 +38,17 @@ fn other_runs_paths_and_labs_have_other_names() {
     let a = VmName::derive(&run("r1"), &path("a/x.json"));
     assert_ne!(a, VmName::derive(&run("r2"), &path("a/x.json")));
     assert_ne!(a, VmName::derive(&run("r1"), &path("b/x.json")));
-    assert_ne!(
-        VmName::derive(&run("r1"), &path("a.json")),
-        VmName::derive(&run("r"), &path("1a.json"))
-    );
+    assert_ne!(VmName::derive(&run("r1"), &path("a.json")), VmName::derive(&run("r"), &path("1a.json")));
     let lab = |name| LabId::new("8d9f1e4a-1111-4222-8333-444455556666", Some("rg"), name).unwrap();
     let image = ImageName::derive(&run("r1"), &path("a/x.json"), STARTED);
-    assert_ne!(
-        image.target_vhd_blob(&lab("one")),
-        image.target_vhd_blob(&lab("two"))
-    );
-    assert_eq!(
-        image.target_vhd_blob(&lab("one")),
-        image.target_vhd_blob(&lab("ONE"))
-    );
+    assert_ne!(image.target_vhd_blob(&lab("one")), image.target_vhd_blob(&lab("two")));
+    assert_eq!(image.target_vhd_blob(&lab("one")), image.target_vhd_blob(&lab("ONE")));
 }
 
 #[test]
 fn spellings_of_one_path_share_their_hash() {
-    let (a, b) = (
-        VmName::derive(&run("r"), &path("A\\b.json")),
-        VmName::derive(&run("r"), &path("a/B.json")),
-    );
+    let (a, b) =
+        (VmName::derive(&run("r"), &path("A\\b.json")), VmName::derive(&run("r"), &path("a/B.json")));
     assert!(a.as_str().eq_ignore_ascii_case(b.as_str()));
 }
 

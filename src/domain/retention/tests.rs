@@ -30,11 +30,7 @@ fn retired(images: &[StandingImage], keep: usize) -> Vec<String> {
 }
 
 fn reason(images: &[StandingImage], name: &str) -> Option<KeepReason> {
-    match decide(&path(), images, 1)
-        .into_iter()
-        .find(|v| v.name == name)?
-        .decision
-    {
+    match decide(&path(), images, 1).into_iter().find(|v| v.name == name)?.decision {
         Decision::Keep(reason) => Some(reason),
         Decision::Retire => None,
     }
@@ -70,10 +66,7 @@ fn what_is_pinned_used_or_in_progress_stays() {
     let images = [image("new", 1), pinned, used, busy, image("old", 9)];
     assert_eq!(retired(&images, 1), ["old"]);
     assert_eq!(reason(&images, "pinned"), Some(KeepReason::Pinned));
-    assert_eq!(
-        reason(&images, "used"),
-        Some(KeepReason::UsedBy(vec!["formula web".to_owned()]))
-    );
+    assert_eq!(reason(&images, "used"), Some(KeepReason::UsedBy(vec!["formula web".to_owned()])));
     assert_eq!(reason(&images, "busy"), Some(KeepReason::InProgress));
     assert_eq!(reason(&images, "new"), Some(KeepReason::Newest));
 }
@@ -85,9 +78,7 @@ fn what_is_not_ours_stays() {
     let mut no_run = image("sample", 9);
     no_run.tags.remove("FactoryRun");
     let mut other = image("other", 9);
-    other
-        .tags
-        .insert("imagepath".to_owned(), "Win2016R2/Datacenter.json".to_owned());
+    other.tags.insert("imagepath".to_owned(), "Win2016R2/Datacenter.json".to_owned());
     let mut nonsense = image("nonsense", 9);
     nonsense.tags.insert("imagepath".to_owned(), "..".to_owned());
     let images = [image("new", 1), no_tags, no_run, other, nonsense];

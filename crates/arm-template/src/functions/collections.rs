@@ -110,11 +110,7 @@ fn edge(call: &Call<'_>, first: bool) -> Result<Value, Stop> {
             Ok(item.cloned().unwrap_or(Value::Null))
         }
         Value::String(text) => {
-            let letter = if first {
-                text.chars().next()
-            } else {
-                text.chars().next_back()
-            };
+            let letter = if first { text.chars().next() } else { text.chars().next_back() };
             Ok(letter.map(String::from).unwrap_or_default().into())
         }
         _ => call.expected(0, "an array or a string"),
@@ -127,19 +123,11 @@ fn index_of(call: &Call<'_>, first: bool) -> Result<Value, Stop> {
     let found = match &call.arguments[0] {
         Value::Array(items) => {
             let is_it = |item: &Value| *item == call.arguments[1];
-            if first {
-                items.iter().position(is_it)
-            } else {
-                items.iter().rposition(is_it)
-            }
+            if first { items.iter().position(is_it) } else { items.iter().rposition(is_it) }
         }
         Value::String(text) => {
             let (text, part) = (text.to_lowercase(), call.text(1)?.to_lowercase());
-            let at = if first {
-                text.find(&part)
-            } else {
-                text.rfind(&part)
-            };
+            let at = if first { text.find(&part) } else { text.rfind(&part) };
             at.map(|at| text[..at].encode_utf16().count())
         }
         _ => return call.expected(0, "an array or a string"),
@@ -154,20 +142,12 @@ fn part(call: &Call<'_>, take: bool) -> Result<Value, Stop> {
     match &call.arguments[0] {
         Value::Array(items) => {
             let at = count.min(items.len());
-            Ok(Value::Array(if take {
-                items[..at].to_vec()
-            } else {
-                items[at..].to_vec()
-            }))
+            Ok(Value::Array(if take { items[..at].to_vec() } else { items[at..].to_vec() }))
         }
         Value::String(text) => {
             let length = text.encode_utf16().count();
             let at = count.min(length);
-            let part = if take {
-                units(text, 0, at)
-            } else {
-                units(text, at, length)
-            };
+            let part = if take { units(text, 0, at) } else { units(text, at, length) };
             Ok(part.unwrap_or_default().into())
         }
         _ => call.expected(0, "an array or a string"),

@@ -9,37 +9,26 @@ pub(super) fn call(call: &Call<'_>) -> Option<Result<Value, Stop>> {
     Some(match call.name {
         "and" => all(call).map(|values| Value::Bool(values.iter().all(|value| *value))),
         "or" => all(call).map(|values| Value::Bool(values.iter().any(|value| *value))),
-        "not" => call
-            .count(1, 1)
-            .and_then(|()| call.boolean(0))
-            .map(|value| Value::Bool(!value)),
+        "not" => call.count(1, 1).and_then(|()| call.boolean(0)).map(|value| Value::Bool(!value)),
         "bool" => bool(call),
         "true" => call.count(0, 0).map(|()| Value::Bool(true)),
         "false" => call.count(0, 0).map(|()| Value::Bool(false)),
         "null" => call.count(0, 0).map(|()| Value::Null),
-        "equals" => call
-            .count(2, 2)
-            .map(|()| Value::Bool(call.arguments[0] == call.arguments[1])),
+        "equals" => call.count(2, 2).map(|()| Value::Bool(call.arguments[0] == call.arguments[1])),
         "less" => order(call).map(|order| Value::Bool(order.is_lt())),
         "lessorequals" => order(call).map(|order| Value::Bool(order.is_le())),
         "greater" => order(call).map(|order| Value::Bool(order.is_gt())),
         "greaterorequals" => order(call).map(|order| Value::Bool(order.is_ge())),
-        "coalesce" => call.count(1, usize::MAX).map(|()| {
-            call.arguments
-                .iter()
-                .find(|value| !value.is_null())
-                .cloned()
-                .unwrap_or(Value::Null)
-        }),
+        "coalesce" => call
+            .count(1, usize::MAX)
+            .map(|()| call.arguments.iter().find(|value| !value.is_null()).cloned().unwrap_or(Value::Null)),
         _ => return None,
     })
 }
 
 fn all(call: &Call<'_>) -> Result<Vec<bool>, Stop> {
     call.count(2, usize::MAX)?;
-    (0..call.arguments.len())
-        .map(|index| call.boolean(index))
-        .collect()
+    (0..call.arguments.len()).map(|index| call.boolean(index)).collect()
 }
 
 fn bool(call: &Call<'_>) -> Result<Value, Stop> {

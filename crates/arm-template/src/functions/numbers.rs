@@ -53,9 +53,7 @@ fn several(call: &Call<'_>) -> Result<Vec<i64>, Stop> {
         };
     }
     call.count(1, usize::MAX)?;
-    (0..call.arguments.len())
-        .map(|index| call.integer(index))
-        .collect()
+    (0..call.arguments.len()).map(|index| call.integer(index)).collect()
 }
 
 fn range(call: &Call<'_>) -> Result<Value, Stop> {

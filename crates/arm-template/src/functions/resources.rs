@@ -51,9 +51,7 @@ fn resource_id(call: &Call<'_>, scope: &Scope) -> Result<Value, Stop> {
                 .refuse("at most a subscription id and a resource group name may stand before the type.");
         }
     };
-    Ok(Value::String(format!(
-        "/subscriptions/{subscription}/resourceGroups/{group}/providers/{path}"
-    )))
+    Ok(Value::String(format!("/subscriptions/{subscription}/resourceGroups/{group}/providers/{path}")))
 }
 
 /// `subscriptionResourceId([subscriptionId], resourceType, resourceName1, …)`.
@@ -64,9 +62,7 @@ fn subscription_resource_id(call: &Call<'_>, scope: &Scope) -> Result<Value, Sto
         [subscription] => subscription.as_str(),
         _ => return call.refuse("at most a subscription id may stand before the type."),
     };
-    Ok(Value::String(format!(
-        "/subscriptions/{subscription}/providers/{path}"
-    )))
+    Ok(Value::String(format!("/subscriptions/{subscription}/providers/{path}")))
 }
 
 /// The arguments before the type, and `Provider/type/name/type/name`.

@@ -53,11 +53,7 @@ fn at_least_one(call: &Call<'_>) -> Result<Vec<String>, Stop> {
 }
 
 fn decoded(call: &Call<'_>) -> Result<String, Stop> {
-    match STANDARD
-        .decode(one(call)?)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-    {
+    match STANDARD.decode(one(call)?).ok().and_then(|bytes| String::from_utf8(bytes).ok()) {
         Some(text) => Ok(text),
         None => call.expected(0, "base64 of UTF-8 text"),
     }
@@ -92,10 +88,7 @@ fn replace(call: &Call<'_>) -> Result<Value, Stop> {
     if old.is_empty() {
         return call.expected(1, "a string that is not empty");
     }
-    affordable(
-        text.len()
-            .saturating_add(text.matches(old).count().saturating_mul(new.len())),
-    )?;
+    affordable(text.len().saturating_add(text.matches(old).count().saturating_mul(new.len())))?;
     Ok(text.replace(old, new).into())
 }
 
@@ -109,16 +102,10 @@ fn split(call: &Call<'_>) -> Result<Value, Stop> {
         }
         _ => return call.expected(1, "a string or an array of strings"),
     };
-    let delimiters: Vec<_> = delimiters
-        .into_iter()
-        .filter(|delimiter| !delimiter.is_empty())
-        .collect();
+    let delimiters: Vec<_> = delimiters.into_iter().filter(|delimiter| !delimiter.is_empty()).collect();
     let (mut parts, mut start, mut at) = (Vec::new(), 0, 0);
     while at < text.len() {
-        if let Some(found) = delimiters
-            .iter()
-            .find(|delimiter| text[at..].starts_with(**delimiter))
-        {
+        if let Some(found) = delimiters.iter().find(|delimiter| text[at..].starts_with(**delimiter)) {
             parts.push(Value::from(&text[start..at]));
             at += found.len();
             start = at;
@@ -141,11 +128,7 @@ fn substring(call: &Call<'_>) -> Result<Value, Stop> {
     let text = call.text(0)?;
     let length = text.encode_utf16().count() as i64;
     let start = call.integer(1)?;
-    let count = if call.arguments.len() == 3 {
-        call.integer(2)?
-    } else {
-        length.saturating_sub(start)
-    };
+    let count = if call.arguments.len() == 3 { call.integer(2)? } else { length.saturating_sub(start) };
     let part = usize::try_from(start)
         .ok()
         .zip(usize::try_from(start.saturating_add(count)).ok())
@@ -163,11 +146,7 @@ fn pad_left(call: &Call<'_>) -> Result<Value, Stop> {
         Value::Number(number) => number.to_string(),
         _ => return call.expected(0, "a string or an integer"),
     };
-    let with = if call.arguments.len() == 3 {
-        call.text(2)?
-    } else {
-        " "
-    };
+    let with = if call.arguments.len() == 3 { call.text(2)? } else { " " };
     let mut letters = with.chars();
     let (Some(letter), None) = (letters.next(), letters.next()) else {
         return call.expected(2, "a single character");
@@ -207,17 +186,10 @@ fn format(call: &Call<'_>) -> Result<Value, Stop> {
 }
 
 fn item(call: &Call<'_>, text: &str) -> Result<String, Stop> {
-    let (place, shape) = text
-        .split_once(':')
-        .map_or((text, None), |(place, shape)| (place, Some(shape)));
-    let (index, width) = place
-        .split_once(',')
-        .map_or((place, "0"), |(index, width)| (index, width));
-    let value = index
-        .trim()
-        .parse::<usize>()
-        .ok()
-        .and_then(|index| call.arguments.get(index.checked_add(1)?));
+    let (place, shape) = text.split_once(':').map_or((text, None), |(place, shape)| (place, Some(shape)));
+    let (index, width) = place.split_once(',').map_or((place, "0"), |(index, width)| (index, width));
+    let value =
+        index.trim().parse::<usize>().ok().and_then(|index| call.arguments.get(index.checked_add(1)?));
     let (Some(value), Ok(width)) = (value, width.trim().parse::<i16>()) else {
         return call.refuse(&format!("the format item '{{{text}}}' names no argument."));
     };
@@ -227,36 +199,25 @@ fn item(call: &Call<'_>, text: &str) -> Result<String, Stop> {
             match number.as_i64().and_then(|number| shaped(number, shape)) {
                 Some(written) => written,
                 None => {
-                    return call.refuse(&format!(
-                        "the format '{shape}' is not supported for the value '{number}'."
-                    ));
+                    return call
+                        .refuse(&format!("the format '{shape}' is not supported for the value '{number}'."));
                 }
             }
         }
         (Some(_), Value::String(text)) => text.clone(),
         (Some(shape), other) => {
-            return call.refuse(&format!(
-                "the format '{shape}' does not fit a value of type '{}'.",
-                kind(other)
-            ));
+            return call
+                .refuse(&format!("the format '{shape}' does not fit a value of type '{}'.", kind(other)));
         }
     };
     affordable(size(&Value::Null) + written.len())?;
     let wide = usize::from(width.unsigned_abs());
-    Ok(if width < 0 {
-        format!("{written:<wide$}")
-    } else {
-        format!("{written:>wide$}")
-    })
+    Ok(if width < 0 { format!("{written:<wide$}") } else { format!("{written:>wide$}") })
 }
 
 fn shaped(number: i64, shape: &str) -> Option<String> {
     let digits = |text: &str| {
-        if text.is_empty() {
-            Some(0)
-        } else {
-            text.parse::<usize>().ok().filter(|n| *n <= 99)
-        }
+        if text.is_empty() { Some(0) } else { text.parse::<usize>().ok().filter(|n| *n <= 99) }
     };
     let padded = |width: usize| {
         let sign = if number < 0 { "-" } else { "" };

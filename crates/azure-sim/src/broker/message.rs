@@ -86,10 +86,7 @@ impl BrokerMessage {
         let message = serde_amqp::from_slice::<Deserializable<Message<Body<Value>>>>(bytes)
             .map_err(|e| bad(e.to_string()))?
             .0;
-        Ok(Self {
-            message,
-            size: bytes.len() as u64,
-        })
+        Ok(Self { message, size: bytes.len() as u64 })
     }
 
     /// Sets the message id.
@@ -114,8 +111,7 @@ impl BrokerMessage {
 
     /// Makes the message visible at `at` only.
     pub fn with_scheduled_enqueue_time(mut self, at: OffsetDateTime) -> Self {
-        self.annotations()
-            .insert(SCHEDULED_TIME.into(), Value::Timestamp(timestamp(at)));
+        self.annotations().insert(SCHEDULED_TIME.into(), Value::Timestamp(timestamp(at)));
         Self::from_amqp(self.message)
     }
 
@@ -138,11 +134,7 @@ impl BrokerMessage {
     }
 
     fn annotations(&mut self) -> &mut OrderedMap<OwnedKey, Value> {
-        &mut self
-            .message
-            .message_annotations
-            .get_or_insert_with(|| MessageAnnotations(OrderedMap::new()))
-            .0
+        &mut self.message.message_annotations.get_or_insert_with(|| MessageAnnotations(OrderedMap::new())).0
     }
 
     pub(super) fn set_property(&mut self, name: &str, value: SimpleValue) {
@@ -166,10 +158,7 @@ impl BrokerMessage {
     /// The data sections joined, or the AMQP value if it is a string or binary.
     pub fn body(&self) -> Vec<u8> {
         match &self.message.body {
-            Body::Data(sections) => sections
-                .iter()
-                .flat_map(|section| section.0.iter().copied())
-                .collect(),
+            Body::Data(sections) => sections.iter().flat_map(|section| section.0.iter().copied()).collect(),
             Body::Value(value) => match &value.0 {
                 Value::String(text) => text.clone().into_bytes(),
                 Value::Binary(bytes) => bytes.to_vec(),
@@ -186,12 +175,7 @@ impl BrokerMessage {
 
     /// The correlation id as text.
     pub fn correlation_id(&self) -> Option<String> {
-        self.message
-            .properties
-            .as_ref()?
-            .correlation_id
-            .as_ref()
-            .map(id_text)
+        self.message.properties.as_ref()?.correlation_id.as_ref().map(id_text)
     }
 
     /// The content type.
@@ -228,11 +212,7 @@ impl BrokerMessage {
 
     /// How long it lives once enqueued; `None` is for ever.
     pub fn time_to_live(&self) -> Option<Duration> {
-        self.message
-            .header
-            .as_ref()?
-            .ttl
-            .map(|ms| Duration::from_millis(ms.into()))
+        self.message.header.as_ref()?.ttl.map(|ms| Duration::from_millis(ms.into()))
     }
 }
 
@@ -289,10 +269,7 @@ impl Delivery {
         let annotations = message.annotations();
         annotations.insert("x-opt-sequence-number".into(), Value::Long(self.sequence_number));
         annotations.insert("x-opt-enqueue-sequence-number".into(), Value::Long(0));
-        annotations.insert(
-            "x-opt-enqueued-time".into(),
-            Value::Timestamp(timestamp(self.enqueued_time)),
-        );
+        annotations.insert("x-opt-enqueued-time".into(), Value::Timestamp(timestamp(self.enqueued_time)));
         annotations.insert("x-opt-message-state".into(), Value::Int(self.state.number()));
         if let Some(until) = self.locked_until {
             annotations.insert("x-opt-locked-until".into(), Value::Timestamp(timestamp(until)));

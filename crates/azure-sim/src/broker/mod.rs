@@ -90,11 +90,7 @@ impl std::fmt::Debug for Broker {
 impl Broker {
     /// A namespace without queues.
     pub fn new(clock: Clock) -> Arc<Self> {
-        Arc::new(Self {
-            clock,
-            state: Mutex::default(),
-            restarts: watch::Sender::new(0),
-        })
+        Arc::new(Self { clock, state: Mutex::default(), restarts: watch::Sender::new(0) })
     }
 
     /// The clock that all its times are of.
@@ -116,9 +112,7 @@ impl Broker {
         let now = self.clock.now();
         let mut state = self.state();
         let State { queues, tokens } = &mut *state;
-        let queue = queues
-            .get_mut(path.queue())
-            .ok_or_else(|| BrokerError::not_found(entity))?;
+        let queue = queues.get_mut(path.queue()).ok_or_else(|| BrokerError::not_found(entity))?;
         queue.advance(now);
         f(queue, tokens, &path, now)
     }
@@ -131,18 +125,15 @@ impl Broker {
         settings.check()?;
         let path = EntityPath::parse(name)?;
         if path.is_dead_letter() {
-            return Err(BrokerError::BadRequest(format!(
-                "'{name}' is no name for a queue"
-            )));
+            return Err(BrokerError::BadRequest(format!("'{name}' is no name for a queue")));
         }
         let mut state = self.state();
         match state.queues.get_mut(path.queue()) {
             Some(queue) => queue.set_settings(settings),
             None => {
-                state.queues.insert(
-                    path.queue().to_owned(),
-                    Queue::new(name.trim_matches('/').to_owned(), settings),
-                );
+                state
+                    .queues
+                    .insert(path.queue().to_owned(), Queue::new(name.trim_matches('/').to_owned(), settings));
             }
         }
         Ok(())
@@ -150,11 +141,7 @@ impl Broker {
 
     /// The names of all queues as they were created, in order.
     pub fn queues(&self) -> Vec<String> {
-        self.state()
-            .queues
-            .values()
-            .map(|queue| queue.name().to_owned())
-            .collect()
+        self.state().queues.values().map(|queue| queue.name().to_owned()).collect()
     }
 
     /// Whether there is a queue or sub-queue of this name.
@@ -186,9 +173,7 @@ impl Broker {
     pub fn send(&self, queue: &str, messages: Vec<BrokerMessage>) -> Result<Vec<i64>, BrokerError> {
         self.with(queue, |queue, _, path, now| {
             if path.is_dead_letter() {
-                return Err(BrokerError::BadRequest(
-                    "nobody can send to a dead-letter sub-queue".into(),
-                ));
+                return Err(BrokerError::BadRequest("nobody can send to a dead-letter sub-queue".into()));
             }
             queue.send(messages, now)
         })
@@ -199,9 +184,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::EntityNotFound`].
     pub fn try_receive(&self, entity: &str, mode: ReceiveMode) -> Result<Option<Delivery>, BrokerError> {
-        self.with(entity, |queue, tokens, path, now| {
-            Ok(queue.receive(path, mode, tokens, now))
-        })
+        self.with(entity, |queue, tokens, path, now| Ok(queue.receive(path, mode, tokens, now)))
     }
 
     /// Locks up to `max` messages; waits up to `wait` (of the clock's time) for the first one.
@@ -229,9 +212,7 @@ impl Broker {
             if !got.is_empty() || max == 0 || now >= deadline {
                 return Ok(got);
             }
-            let until = self
-                .next_due(entity)?
-                .map_or(deadline, |due| due.clamp(now, deadline));
+            let until = self.next_due(entity)?.map_or(deadline, |due| due.clamp(now, deadline));
             tokio::select! {
                 _ = changes.changed() => {}
                 () = self.clock.sleep_until(until) => {}
@@ -263,9 +244,7 @@ impl Broker {
         settlement: Settlement,
         properties: &BTreeMap<String, SimpleValue>,
     ) -> Result<(), BrokerError> {
-        self.with(entity, |queue, _, path, now| {
-            queue.settle(path, lock_token, settlement, properties, now)
-        })
+        self.with(entity, |queue, _, path, now| queue.settle(path, lock_token, settlement, properties, now))
     }
 
     /// [`Settlement::Complete`]. Errors as [`Broker::settle`].
@@ -328,9 +307,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::EntityNotFound`].
     pub fn peek(&self, entity: &str, from_sequence: i64, max: usize) -> Result<Vec<Delivery>, BrokerError> {
-        self.with(entity, |queue, _, path, _| {
-            Ok(queue.peek(path, from_sequence, max))
-        })
+        self.with(entity, |queue, _, path, _| Ok(queue.peek(path, from_sequence, max)))
     }
 
     /// Takes scheduled messages away, all or none.
@@ -338,9 +315,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::MessageNotFound`] if one of them is not scheduled (any more); [`BrokerError::EntityNotFound`].
     pub fn cancel_scheduled(&self, queue: &str, sequence_numbers: &[i64]) -> Result<(), BrokerError> {
-        self.with(queue, |queue, _, path, _| {
-            queue.cancel_scheduled(path, sequence_numbers)
-        })
+        self.with(queue, |queue, _, path, _| queue.cancel_scheduled(path, sequence_numbers))
     }
 
     /// When something will next happen in `queue` by itself: a scheduled message, the end of a lock, an expiry.
@@ -357,10 +332,8 @@ impl Broker {
     /// [`BrokerError::EntityNotFound`].
     pub fn drain(&self, entity: &str) -> Result<Vec<Delivery>, BrokerError> {
         self.with(entity, |queue, tokens, path, now| {
-            Ok(
-                std::iter::from_fn(|| queue.receive(path, ReceiveMode::ReceiveAndDelete, tokens, now))
-                    .collect(),
-            )
+            Ok(std::iter::from_fn(|| queue.receive(path, ReceiveMode::ReceiveAndDelete, tokens, now))
+                .collect())
         })
     }
 

@@ -70,10 +70,7 @@ impl QueueSettings {
             return bad("maxDeliveryCount must be at least 1");
         }
         let (shortest, longest) = DUPLICATE_WINDOW;
-        if self
-            .duplicate_detection_window
-            .is_some_and(|window| window < shortest || window > longest)
-        {
+        if self.duplicate_detection_window.is_some_and(|window| window < shortest || window > longest) {
             return bad("duplicateDetectionHistoryTimeWindow must be from 20 seconds to 7 days");
         }
         Ok(())
@@ -145,11 +142,7 @@ impl Queue {
     }
 
     fn store(&mut self, path: &EntityPath) -> &mut Store {
-        if path.is_dead_letter() {
-            &mut self.dead
-        } else {
-            &mut self.live
-        }
+        if path.is_dead_letter() { &mut self.dead } else { &mut self.live }
     }
 
     pub(super) fn counts(&self) -> QueueCounts {
@@ -216,23 +209,16 @@ impl Queue {
 
     fn expire(&mut self, stored: Stored) {
         if self.settings.dead_lettering_on_message_expiration {
-            self.bury(
-                stored,
-                "TTLExpiredException",
-                "The message expired and was dead lettered.",
-            );
+            self.bury(stored, "TTLExpiredException", "The message expired and was dead lettered.");
         }
     }
 
     /// Moves a message to the dead-letter sub-queue. There it keeps its number and never expires.
     fn bury(&mut self, mut stored: Stored, reason: &str, description: &str) {
+        stored.message.set_property("DeadLetterReason", SimpleValue::String(reason.to_owned()));
         stored
             .message
-            .set_property("DeadLetterReason", SimpleValue::String(reason.to_owned()));
-        stored.message.set_property(
-            "DeadLetterErrorDescription",
-            SimpleValue::String(description.to_owned()),
-        );
+            .set_property("DeadLetterErrorDescription", SimpleValue::String(description.to_owned()));
         stored.dead_letter_source = Some(self.name.clone());
         stored.state = MessageState::Active;
         stored.expires_at = None;
@@ -246,17 +232,10 @@ impl Queue {
         now: OffsetDateTime,
     ) -> Result<Vec<i64>, BrokerError> {
         let limit = self.settings.max_message_size;
-        if let Some(size) = messages
-            .iter()
-            .map(BrokerMessage::size)
-            .find(|size| *size > limit)
-        {
+        if let Some(size) = messages.iter().map(BrokerMessage::size).find(|size| *size > limit) {
             return Err(BrokerError::MessageTooLarge { size, limit });
         }
-        let numbers = messages
-            .into_iter()
-            .map(|message| self.put(message, now))
-            .collect();
+        let numbers = messages.into_iter().map(|message| self.put(message, now)).collect();
         self.poke();
         Ok(numbers)
     }
@@ -274,22 +253,14 @@ impl Queue {
         self.last_sequence_number += 1;
         let visible = message.scheduled_enqueue_time().filter(|at| *at > now);
         let enqueued_time = visible.unwrap_or(now);
-        let ttl = message
-            .time_to_live()
-            .into_iter()
-            .chain(self.settings.default_message_time_to_live)
-            .min();
+        let ttl = message.time_to_live().into_iter().chain(self.settings.default_message_time_to_live).min();
         let expires_at = ttl
             .and_then(|ttl| time::Duration::try_from(ttl).ok())
             .and_then(|ttl| enqueued_time.checked_add(ttl));
         self.live.insert(Stored {
             sequence_number: self.last_sequence_number,
             message,
-            state: if visible.is_some() {
-                MessageState::Scheduled
-            } else {
-                MessageState::Active
-            },
+            state: if visible.is_some() { MessageState::Scheduled } else { MessageState::Active },
             lock: None,
             deliveries: 0,
             enqueued_time,
@@ -442,10 +413,7 @@ fn deliver(
     }
     let token = tokens.next();
     store.change(sequence_number, |stored| {
-        stored.lock = Some(super::lock::Lock {
-            token,
-            until: lock_until,
-        });
+        stored.lock = Some(super::lock::Lock { token, until: lock_until });
         let delivery = stored.delivery(stored.deliveries, token, Some(lock_until));
         stored.deliveries = stored.deliveries.saturating_add(1);
         delivery

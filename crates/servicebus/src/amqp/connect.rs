@@ -53,48 +53,29 @@ pub(super) fn broken(error: std::io::Error) -> Error {
 pub(super) async fn open(endpoint: &Endpoint) -> Result<Opened> {
     let address = (endpoint.host.as_str(), endpoint.port);
     let stream = TcpStream::connect(address).await.map_err(|e| {
-        Error::Connection(format!(
-            "cannot connect to {}:{}: {e}",
-            endpoint.host, endpoint.port
-        ))
+        Error::Connection(format!("cannot connect to {}:{}: {e}", endpoint.host, endpoint.port))
     })?;
     stream.set_nodelay(true).map_err(broken)?;
-    let mut stream: Box<dyn Stream> = if endpoint.tls {
-        tls(endpoint, stream).await?
-    } else {
-        Box::new(stream)
-    };
+    let mut stream: Box<dyn Stream> =
+        if endpoint.tls { tls(endpoint, stream).await? } else { Box::new(stream) };
 
     let mut input = BytesMut::new();
     sasl(&mut stream, &mut input, &endpoint.host).await?;
     exchange_headers(&mut stream, &mut input, AMQP_HEADER).await?;
     let mut out = BytesMut::new();
-    wire::put_frame(
-        &mut out,
-        AMQP_FRAME,
-        &wire::encode(&our_open(&endpoint.host))?,
-        &[],
-    );
+    wire::put_frame(&mut out, AMQP_FRAME, &wire::encode(&our_open(&endpoint.host))?, &[]);
     wire::put_frame(&mut out, AMQP_FRAME, &wire::encode(&our_begin())?, &[]);
     stream.write_all(&out).await.map_err(broken)?;
 
-    let mut opened = Opened {
-        stream,
-        input,
-        max_frame: 512,
-        keep_alive: None,
-        remote_window: 0,
-        next_incoming_id: 0,
-    };
+    let mut opened =
+        Opened { stream, input, max_frame: 512, keep_alive: None, remote_window: 0, next_incoming_id: 0 };
     loop {
         let frame = read_frame(&mut opened.stream, &mut opened.input).await?;
         match wire::decode(frame.body)? {
             Some((Performative::Open(open), _)) => {
                 opened.max_frame = (open.max_frame_size.0 as usize).clamp(512, MAX_FRAME_SIZE);
-                opened.keep_alive = open
-                    .idle_time_out
-                    .filter(|ms| *ms > 0)
-                    .map(|ms| Duration::from_millis(ms.into()) / 2);
+                opened.keep_alive =
+                    open.idle_time_out.filter(|ms| *ms > 0).map(|ms| Duration::from_millis(ms.into()) / 2);
             }
             Some((Performative::Begin(begin), _)) => {
                 opened.remote_window = begin.incoming_window;
@@ -110,9 +91,7 @@ pub(super) async fn open(endpoint: &Endpoint) -> Result<Opened> {
 }
 
 async fn tls(endpoint: &Endpoint, stream: TcpStream) -> Result<Box<dyn Stream>> {
-    let roots = rustls::RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -167,11 +146,7 @@ async fn exchange_headers(stream: &mut Box<dyn Stream>, input: &mut BytesMut, he
     }
     let same = input[..header.len()] == header;
     input.advance(header.len());
-    if same {
-        Ok(())
-    } else {
-        Err(Error::Protocol("the other side does not speak AMQP 1.0".into()))
-    }
+    if same { Ok(()) } else { Err(Error::Protocol("the other side does not speak AMQP 1.0".into())) }
 }
 
 async fn read_frame(stream: &mut Box<dyn Stream>, input: &mut BytesMut) -> Result<wire::RawFrame> {
@@ -185,9 +160,7 @@ async fn read_frame(stream: &mut Box<dyn Stream>, input: &mut BytesMut) -> Resul
 
 async fn fill(stream: &mut Box<dyn Stream>, input: &mut BytesMut) -> Result<()> {
     match stream.read_buf(input).await.map_err(broken)? {
-        0 => Err(Error::Connection(
-            "the connection was closed during the handshake".into(),
-        )),
+        0 => Err(Error::Connection("the connection was closed during the handshake".into())),
         _ => Ok(()),
     }
 }

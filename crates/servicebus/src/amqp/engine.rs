@@ -45,31 +45,11 @@ type Outcome<T> = oneshot::Sender<Result<T>>;
 
 /// What the connection's task is told to do.
 pub(super) enum Command {
-    Attach {
-        spec: LinkSpec,
-        inbox: Arc<Inbox>,
-        reply: Outcome<(u32, u64)>,
-    },
-    Send {
-        handle: u32,
-        bytes: Bytes,
-        format: u32,
-        reply: Outcome<()>,
-    },
-    Credit {
-        handle: u32,
-        credit: u32,
-        drain: bool,
-    },
-    Settle {
-        handle: u32,
-        delivery_id: u32,
-        state: DeliveryState,
-        reply: Outcome<Option<DeliveryState>>,
-    },
-    Detach {
-        handle: u32,
-    },
+    Attach { spec: LinkSpec, inbox: Arc<Inbox>, reply: Outcome<(u32, u64)> },
+    Send { handle: u32, bytes: Bytes, format: u32, reply: Outcome<()> },
+    Credit { handle: u32, credit: u32, drain: bool },
+    Settle { handle: u32, delivery_id: u32, state: DeliveryState, reply: Outcome<Option<DeliveryState>> },
+    Detach { handle: u32 },
     Close,
 }
 
@@ -91,15 +71,13 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects; the connection runs in a task of its own.
     pub(crate) async fn open(endpoint: &Endpoint) -> Result<Self> {
-        let opened = timeout(CONNECT_TIMEOUT, connect::open(endpoint))
-            .await
-            .map_err(|_| {
-                let seconds = CONNECT_TIMEOUT.as_secs();
-                Error::Connection(format!(
-                    "{}:{} did not answer within {seconds} s",
-                    endpoint.host, endpoint.port
-                ))
-            })??;
+        let opened = timeout(CONNECT_TIMEOUT, connect::open(endpoint)).await.map_err(|_| {
+            let seconds = CONNECT_TIMEOUT.as_secs();
+            Error::Connection(format!(
+                "{}:{} did not answer within {seconds} s",
+                endpoint.host, endpoint.port
+            ))
+        })??;
         let (commands, inbox) = mpsc::unbounded_channel();
         tokio::spawn(Engine::new(&opened).run(opened, inbox));
         Ok(Self { commands })
@@ -126,12 +104,7 @@ impl Connection {
             receiver_mode: ReceiverSettleMode::First,
         };
         let (handle, max_message_size, inbox) = self.attach(spec).await?;
-        Ok(SenderLink {
-            commands: self.commands.clone(),
-            handle,
-            max_message_size,
-            inbox,
-        })
+        Ok(SenderLink { commands: self.commands.clone(), handle, max_message_size, inbox })
     }
 
     /// Attaches a link to receive from `source`; `settled` is receive and delete.
@@ -148,33 +121,16 @@ impl Connection {
         };
         let (source, target) = (source.to_owned(), target.to_owned());
         let (handle, _, inbox) = self
-            .attach(LinkSpec {
-                role: Role::Receiver,
-                source,
-                target,
-                sender_mode,
-                receiver_mode,
-            })
+            .attach(LinkSpec { role: Role::Receiver, source, target, sender_mode, receiver_mode })
             .await?;
         let id = LINKS.fetch_add(1, Ordering::Relaxed);
-        Ok(ReceiverLink {
-            commands: self.commands.clone(),
-            handle,
-            id,
-            inbox,
-        })
+        Ok(ReceiverLink { commands: self.commands.clone(), handle, id, inbox })
     }
 
     async fn attach(&self, spec: LinkSpec) -> Result<(u32, u64, Arc<Inbox>)> {
         let inbox = Arc::new(Inbox::default());
         let (reply, attached) = oneshot::channel();
-        self.commands
-            .send(Command::Attach {
-                spec,
-                inbox: inbox.clone(),
-                reply,
-            })
-            .map_err(|_| gone())?;
+        self.commands.send(Command::Attach { spec, inbox: inbox.clone(), reply }).map_err(|_| gone())?;
         let (handle, max_message_size) = attached.await.map_err(|_| gone())??;
         Ok((handle, max_message_size, inbox))
     }
@@ -196,10 +152,7 @@ fn condition(condition: &ErrorCondition) -> String {
     if let ErrorCondition::Custom(symbol) = condition {
         return symbol.0.clone();
     }
-    match serde_amqp::to_vec(condition)
-        .ok()
-        .and_then(|bytes| serde_amqp::from_slice(&bytes).ok())
-    {
+    match serde_amqp::to_vec(condition).ok().and_then(|bytes| serde_amqp::from_slice(&bytes).ok()) {
         Some(fe2o3_amqp_types::primitives::Value::Symbol(symbol)) => symbol.0,
         _ => format!("{condition:?}"),
     }
@@ -300,12 +253,7 @@ impl Engine {
     }
 
     async fn serve(&mut self, opened: Opened, commands: &mut mpsc::UnboundedReceiver<Command>) -> Result<()> {
-        let Opened {
-            stream,
-            mut input,
-            keep_alive,
-            ..
-        } = opened;
+        let Opened { stream, mut input, keep_alive, .. } = opened;
         let (mut reader, mut writer) = tokio::io::split(stream);
         let (mut heard, mut spoken) = (Instant::now(), Instant::now());
         loop {
@@ -356,12 +304,7 @@ impl Engine {
     fn obey(&mut self, command: Command) -> Result<()> {
         match command {
             Command::Attach { spec, inbox, reply } => self.attach(spec, inbox, reply),
-            Command::Send {
-                handle,
-                bytes,
-                format,
-                reply,
-            } => {
+            Command::Send { handle, bytes, format, reply } => {
                 match self.links.get_mut(&handle) {
                     Some(link) if link.attached => {
                         link.leaving.push_back(Leaving {
@@ -377,17 +320,8 @@ impl Engine {
                 }
                 Ok(())
             }
-            Command::Credit {
-                handle,
-                credit,
-                drain,
-            } => self.credit(handle, credit, drain),
-            Command::Settle {
-                handle,
-                delivery_id,
-                state,
-                reply,
-            } => {
+            Command::Credit { handle, credit, drain } => self.credit(handle, credit, drain),
+            Command::Settle { handle, delivery_id, state, reply } => {
                 if !self.links.get(&handle).is_some_and(|link| link.attached) {
                     let _ = reply.send(Err(Error::Connection("the link is detached".into())));
                     return Ok(());

@@ -73,8 +73,7 @@ impl Inbox {
 
     /// Waits until there is a message or the link ended.
     pub(crate) async fn arrival(&self) {
-        self.until(|state| !state.messages.is_empty() || state.closed.is_some())
-            .await;
+        self.until(|state| !state.messages.is_empty() || state.closed.is_some()).await;
     }
 
     /// Waits until the service will send nothing more unless asked.

@@ -43,17 +43,10 @@ impl SenderLink {
     pub(crate) async fn send(&self, bytes: Bytes, format: u32) -> Result<()> {
         if self.max_message_size > 0 && bytes.len() as u64 > self.max_message_size {
             let (size, limit) = (bytes.len(), self.max_message_size);
-            return Err(Error::MessageTooLarge(format!(
-                "{size} bytes; the queue takes {limit}"
-            )));
+            return Err(Error::MessageTooLarge(format!("{size} bytes; the queue takes {limit}")));
         }
         let (reply, outcome) = oneshot::channel();
-        let command = Command::Send {
-            handle: self.handle,
-            bytes,
-            format,
-            reply,
-        };
+        let command = Command::Send { handle: self.handle, bytes, format, reply };
         self.commands.send(command).map_err(|_| gone())?;
         outcome.await.map_err(|_| gone())?
     }
@@ -84,22 +77,12 @@ impl ReceiverLink {
     /// Lets the service send up to `credit` messages.
     pub(crate) fn grant(&self, credit: u32) -> Result<()> {
         self.inbox.expect(true);
-        self.commands
-            .send(Command::Credit {
-                handle: self.handle,
-                credit,
-                drain: false,
-            })
-            .map_err(|_| gone())
+        self.commands.send(Command::Credit { handle: self.handle, credit, drain: false }).map_err(|_| gone())
     }
 
     /// Asks the service to send now what it has for the granted credit, and to forget the rest of it.
     fn drain(&self) {
-        let _ = self.commands.send(Command::Credit {
-            handle: self.handle,
-            credit: 0,
-            drain: true,
-        });
+        let _ = self.commands.send(Command::Credit { handle: self.handle, credit: 0, drain: true });
     }
 
     /// Up to `max` messages; waits until `deadline` for the first one. Dropped in the middle, it loses nothing: what arrives
@@ -136,12 +119,7 @@ impl ReceiverLink {
         state: DeliveryState,
     ) -> Result<Option<DeliveryState>> {
         let (reply, outcome) = oneshot::channel();
-        let command = Command::Settle {
-            handle: self.handle,
-            delivery_id,
-            state,
-            reply,
-        };
+        let command = Command::Settle { handle: self.handle, delivery_id, state, reply };
         self.commands.send(command).map_err(|_| gone())?;
         outcome.await.map_err(|_| gone())?
     }

@@ -58,11 +58,7 @@ fn body(code: u8, bytes: &[u8], depth: u32) -> Result<&[u8], &'static str> {
             for _ in 0..count {
                 inner = value(inner, depth)?;
             }
-            if inner.is_empty() {
-                Ok(rest)
-            } else {
-                Err("a list's size and count disagree")
-            }
+            if inner.is_empty() { Ok(rest) } else { Err("a list's size and count disagree") }
         }
         wide @ (0xe | 0xf) => {
             let (inner, rest) = sized(bytes, wide == 0xf)?;
@@ -78,11 +74,7 @@ fn body(code: u8, bytes: &[u8], depth: u32) -> Result<&[u8], &'static str> {
             for _ in 0..count {
                 inner = body(code, inner, depth)?;
             }
-            if inner.is_empty() {
-                Ok(rest)
-            } else {
-                Err("an array's size and count disagree")
-            }
+            if inner.is_empty() { Ok(rest) } else { Err("an array's size and count disagree") }
         }
         _ => Err("it has an unknown type"),
     }

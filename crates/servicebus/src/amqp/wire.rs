@@ -23,10 +23,7 @@ pub(super) struct RawFrame {
 
 /// Takes the next whole frame out of `input`, if there is one.
 pub(super) fn next_frame(input: &mut BytesMut) -> Result<Option<RawFrame>> {
-    let Some(size) = input
-        .first_chunk::<4>()
-        .map(|size| u32::from_be_bytes(*size) as usize)
-    else {
+    let Some(size) = input.first_chunk::<4>().map(|size| u32::from_be_bytes(*size) as usize) else {
         return Ok(None);
     };
     if !(HEADER..=MAX_FRAME_SIZE).contains(&size) {
@@ -53,9 +50,7 @@ pub(super) fn decode(mut body: Bytes) -> Result<Option<(Performative, Bytes)>> {
         return Ok(None);
     }
     let broken = |why: String| Error::Protocol(format!("cannot decode a frame: {why}"));
-    let rest = shape::value(&body, shape::DEEPEST)
-        .map_err(|e| broken(e.into()))?
-        .len();
+    let rest = shape::value(&body, shape::DEEPEST).map_err(|e| broken(e.into()))?.len();
     let performative = body.split_to(body.len() - rest);
     let performative = serde_amqp::from_slice(&performative).map_err(|e| broken(e.to_string()))?;
     Ok(Some((performative, body)))

@@ -18,10 +18,8 @@ use crate::{Error, Result, amqp::shape};
 /// [`Error::Protocol`] if the bytes are no AMQP message.
 pub(crate) fn received(bytes: &[u8], lock_token: Option<Uuid>) -> Result<ReceivedMessage> {
     let message = decoded(bytes)?;
-    let mut out = ReceivedMessage {
-        lock_token: lock_token.unwrap_or_default(),
-        ..ReceivedMessage::default()
-    };
+    let mut out =
+        ReceivedMessage { lock_token: lock_token.unwrap_or_default(), ..ReceivedMessage::default() };
     if let Some(header) = message.header {
         out.time_to_live = header.ttl.map(|ms| Duration::from_millis(ms.into()));
         out.delivery_count = header.delivery_count;
@@ -67,10 +65,7 @@ pub(crate) fn received(bytes: &[u8], lock_token: Option<Uuid>) -> Result<Receive
         out.application_properties.insert(name, value);
     }
     out.body = match message.body {
-        Body::Data(sections) => sections
-            .into_iter()
-            .flat_map(|section| section.0.into_vec())
-            .collect(),
+        Body::Data(sections) => sections.into_iter().flat_map(|section| section.0.into_vec()).collect(),
         Body::Value(value) => match value.0 {
             Value::String(text) => text.into_bytes(),
             Value::Binary(bytes) => bytes.into_vec(),
@@ -119,10 +114,8 @@ fn property(value: SimpleValue) -> PropertyValue {
         SimpleValue::Float(v) => PropertyValue::F32(v.into_inner()),
         SimpleValue::Double(v) => PropertyValue::F64(v.into_inner()),
         SimpleValue::Char(v) => PropertyValue::Char(v),
-        SimpleValue::Timestamp(t) => moment(t.clone()).map_or_else(
-            || PropertyValue::Other(t.milliseconds().to_string()),
-            PropertyValue::Timestamp,
-        ),
+        SimpleValue::Timestamp(t) => moment(t.clone())
+            .map_or_else(|| PropertyValue::Other(t.milliseconds().to_string()), PropertyValue::Timestamp),
         SimpleValue::Uuid(v) => PropertyValue::Uuid(Uuid::from_bytes(v.into_inner())),
         SimpleValue::Binary(v) => PropertyValue::Binary(v.into_vec()),
         SimpleValue::String(v) => PropertyValue::String(v),

@@ -24,15 +24,10 @@ fn timestamp(at: OffsetDateTime) -> Timestamp {
 fn message(message: &ServiceBusMessage) -> Message<Body<Value>> {
     let mut annotations = MessageAnnotations(OrderedMap::new());
     if let Some(at) = message.scheduled_enqueue_time {
-        annotations.0.insert(
-            "x-opt-scheduled-enqueue-time".into(),
-            Value::Timestamp(timestamp(at)),
-        );
+        annotations.0.insert("x-opt-scheduled-enqueue-time".into(), Value::Timestamp(timestamp(at)));
     }
     if let Some(key) = &message.partition_key {
-        annotations
-            .0
-            .insert("x-opt-partition-key".into(), Value::String(key.clone()));
+        annotations.0.insert("x-opt-partition-key".into(), Value::String(key.clone()));
     }
     let mut properties = Properties::new();
     properties.message_id = message.message_id.clone().map(Into::into);
@@ -103,12 +98,6 @@ pub(crate) fn batch(messages: &[Vec<u8>], first: &ServiceBusMessage) -> Result<V
         partition_key: first.partition_key.clone(),
         ..ServiceBusMessage::default()
     });
-    carrier.body = Body::Data(
-        messages
-            .iter()
-            .map(|m| Data(m.clone().into()))
-            .collect::<Vec<_>>()
-            .into(),
-    );
+    carrier.body = Body::Data(messages.iter().map(|m| Data(m.clone().into())).collect::<Vec<_>>().into());
     encoded(&carrier)
 }

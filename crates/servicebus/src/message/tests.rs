@@ -50,19 +50,10 @@ fn a_message_keeps_every_property_on_its_way() {
 
 #[test]
 fn bytes_that_are_no_message_are_an_error() {
-    for bytes in [
-        &b""[..],
-        b"\x00",
-        b"\x00\x53",
-        b"\x00\x53\x75\xb0\xff\xff\xff\xff",
-        b"hello",
-        &[0xc0; 50_000],
-    ] {
-        assert!(
-            received(bytes, None).is_err(),
-            "{:?}",
-            &bytes[..bytes.len().min(10)]
-        );
+    for bytes in
+        [&b""[..], b"\x00", b"\x00\x53", b"\x00\x53\x75\xb0\xff\xff\xff\xff", b"hello", &[0xc0; 50_000]]
+    {
+        assert!(received(bytes, None).is_err(), "{:?}", &bytes[..bytes.len().min(10)]);
     }
 }
 

@@ -31,10 +31,7 @@ impl fmt::Debug for Authorization {
 impl Authorization {
     /// Nobody needs a token, and any token is taken.
     pub fn open() -> Self {
-        Self {
-            open: true,
-            ..Self::default()
-        }
+        Self { open: true, ..Self::default() }
     }
 
     /// Demands a signature with this shared access key.
@@ -68,14 +65,7 @@ impl Authorization {
         }
         match kind {
             "servicebus.windows.net:sastoken" => self.check_signature(token, audience),
-            "jwt"
-                if self
-                    .token_check
-                    .as_ref()
-                    .is_some_and(|check| check(token, audience)) =>
-            {
-                Ok(())
-            }
+            "jwt" if self.token_check.as_ref().is_some_and(|check| check(token, audience)) => Ok(()),
             "jwt" => Err("InvalidToken: The token is not valid."),
             _ => Err("UnsupportedTokenType: The token type is not supported."),
         }
@@ -85,24 +75,16 @@ impl Authorization {
     fn check_signature(&self, token: &str, audience: &str) -> Result<(), &'static str> {
         let malformed = "MalformedToken: The token is malformed.";
         let fields = token.strip_prefix("SharedAccessSignature ").ok_or(malformed)?;
-        let fields: BTreeMap<&str, &str> = fields
-            .split('&')
-            .filter_map(|field| field.split_once('='))
-            .collect();
+        let fields: BTreeMap<&str, &str> =
+            fields.split('&').filter_map(|field| field.split_once('=')).collect();
         let field = |name: &str| fields.get(name).copied().ok_or(malformed);
         let (resource, signature, expiry, name) = (field("sr")?, field("sig")?, field("se")?, field("skn")?);
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let key = self
-            .keys
-            .get(&decoded(name))
-            .ok_or("InvalidSignature: The key name was not found.")?;
+        let key = self.keys.get(&decoded(name)).ok_or("InvalidSignature: The key name was not found.")?;
         let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|_| malformed)?;
         mac.update(format!("{resource}\n{expiry}").as_bytes());
-        let given = BASE64_STANDARD
-            .decode(decoded(signature))
-            .map_err(|_| malformed)?;
-        mac.verify_slice(&given)
-            .map_err(|_| "InvalidSignature: The token has an invalid signature.")?;
+        let given = BASE64_STANDARD.decode(decoded(signature)).map_err(|_| malformed)?;
+        mac.verify_slice(&given).map_err(|_| "InvalidSignature: The token has an invalid signature.")?;
         // Signatures are dated by the sockets' world, not by the simulated clock, which may be days ahead of it.
         let expiry: i64 = expiry.parse().map_err(|_| malformed)?;
         if expiry <= OffsetDateTime::now_utc().unix_timestamp() {
@@ -127,7 +109,5 @@ pub(super) fn path_of(address: &str) -> String {
 /// Whether a claim on `resource` is good for `path`; both from [`path_of`].
 pub(super) fn covers(resource: &str, path: &str) -> bool {
     resource.is_empty()
-        || path
-            .strip_prefix(resource)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        || path.strip_prefix(resource).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -21,15 +21,7 @@ pub(super) fn answer(peer: &mut Peer, request: &BrokerMessage) -> Vec<u8> {
         Ok(()) => (202, "Accepted"),
         Err(refusal) => refusal,
     };
-    response(
-        request,
-        "status-code",
-        code,
-        "status-description",
-        description,
-        None,
-        Value::Null,
-    )
+    response(request, "status-code", code, "status-description", description, None, Value::Null)
 }
 
 fn put_token(peer: &mut Peer, request: &BrokerMessage) -> Result<(), (i32, &'static str)> {
@@ -38,17 +30,11 @@ fn put_token(peer: &mut Peer, request: &BrokerMessage) -> Result<(), (i32, &'sta
         Some("delete-token") => return Ok(()),
         _ => return Err((400, "The operation is not known.")),
     }
-    let audience = request
-        .property_text("name")
-        .ok_or((400, "The name is missing."))?;
-    let kind = request
-        .property_text("type")
-        .ok_or((400, "The type is missing."))?;
+    let audience = request.property_text("name").ok_or((400, "The name is missing."))?;
+    let kind = request.property_text("type").ok_or((400, "The type is missing."))?;
     let token = request.body();
     let token = std::str::from_utf8(&token).map_err(|_| (400, "The token is no text."))?;
-    peer.authorization
-        .check(kind, token, audience)
-        .map_err(|why| (401, why))?;
+    peer.authorization.check(kind, token, audience).map_err(|why| (401, why))?;
     let claim = path_of(audience);
     if !peer.claims.contains(&claim) {
         if peer.claims.len() >= MOST_CLAIMS {
@@ -76,13 +62,9 @@ pub(super) fn response(
     properties.correlation_id = id;
     let mut application = ApplicationProperties(OrderedMap::new());
     application.0.insert(code_name.into(), SimpleValue::Int(code));
-    application
-        .0
-        .insert(description_name.into(), SimpleValue::String(description.into()));
+    application.0.insert(description_name.into(), SimpleValue::String(description.into()));
     if let Some(condition) = condition {
-        application
-            .0
-            .insert("errorCondition".into(), SimpleValue::Symbol(condition.into()));
+        application.0.insert("errorCondition".into(), SimpleValue::Symbol(condition.into()));
     }
     let message = Message {
         header: None,

@@ -56,13 +56,7 @@ pub(super) struct Peer {
 impl Peer {
     /// Queues a frame.
     pub(super) fn send(&mut self, channel: u16, performative: &impl Serialize) {
-        wire::put_frame(
-            &mut self.out,
-            AMQP_FRAME,
-            channel,
-            &wire::encode(performative),
-            &[],
-        );
+        wire::put_frame(&mut self.out, AMQP_FRAME, channel, &wire::encode(performative), &[]);
     }
 
     /// Queues a frame with a payload.
@@ -120,10 +114,7 @@ pub(super) async fn serve(
         unfinished: 0,
         out: BytesMut::new(),
     };
-    let mut connection = Connection {
-        peer,
-        sessions: BTreeMap::new(),
-    };
+    let mut connection = Connection { peer, sessions: BTreeMap::new() };
     connection.peer.send(0, &our_open());
     let keep_alive = open
         .idle_time_out
@@ -207,10 +198,7 @@ async fn something_to_deliver(broker: &Broker, hungry: Vec<(String, watch::Recei
     if hungry.is_empty() {
         return future::pending().await;
     }
-    let due = hungry
-        .iter()
-        .filter_map(|(entity, _)| broker.next_due(entity).ok().flatten())
-        .min();
+    let due = hungry.iter().filter_map(|(entity, _)| broker.next_due(entity).ok().flatten()).min();
     let changes = hungry.into_iter().map(|(_, mut changes)| {
         Box::pin(async move {
             let _ = changes.changed().await;
@@ -245,12 +233,9 @@ impl Connection {
                 Incoming::Open(_) => return Err(WireError::Protocol("a second open")),
                 Incoming::Begin(begin) => {
                     if channel > CHANNEL_MAX || self.sessions.contains_key(&channel) {
-                        return Err(WireError::Protocol(
-                            "begin on a channel that is taken or too high",
-                        ));
+                        return Err(WireError::Protocol("begin on a channel that is taken or too high"));
                     }
-                    self.sessions
-                        .insert(channel, Session::begin(&mut self.peer, channel, &begin));
+                    self.sessions.insert(channel, Session::begin(&mut self.peer, channel, &begin));
                 }
                 Incoming::End => {
                     if let Some(mut session) = self.sessions.remove(&channel) {
@@ -258,10 +243,8 @@ impl Connection {
                     }
                 }
                 frame => {
-                    let session = self
-                        .sessions
-                        .get_mut(&channel)
-                        .ok_or(WireError::Protocol("no such session"))?;
+                    let session =
+                        self.sessions.get_mut(&channel).ok_or(WireError::Protocol("no such session"))?;
                     if let Some(reply) = session.handle(&mut self.peer, frame)? {
                         self.route(reply);
                     }
@@ -276,21 +259,13 @@ impl Connection {
 
     /// Hands the answer of `$cbs` or `$management` to the link that waits for it.
     fn route(&mut self, reply: Reply) {
-        let mut links: Vec<_> = self
-            .sessions
-            .values_mut()
-            .flat_map(Session::reply_links)
-            .collect();
+        let mut links: Vec<_> = self.sessions.values_mut().flat_map(Session::reply_links).collect();
         links.retain(|link| link.node == reply.node);
         let wanted = reply.to.as_deref();
         let place = links
             .iter()
             .position(|link| wanted.is_some_and(|to| link.reply_address == to || link.name == to))
-            .or(if links.is_empty() {
-                None
-            } else {
-                Some(links.len() - 1)
-            });
+            .or(if links.is_empty() { None } else { Some(links.len() - 1) });
         if let Some(place) = place {
             links[place].push_reply(reply.message);
         }

@@ -54,13 +54,7 @@ impl Disposition {
             Value::Null => None,
             state => Some(outcome(state)),
         };
-        Ok(Self {
-            receiver,
-            first,
-            last,
-            settled,
-            outcome,
-        })
+        Ok(Self { receiver, first, last, settled, outcome })
     }
 }
 
@@ -82,11 +76,7 @@ fn outcome(state: Value) -> Outcome {
             // https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-protocol-guide
             let undeliverable_here = fields.nth(1) == Some(Value::Bool(true));
             let properties = properties(fields.next().unwrap_or_default());
-            let settlement = if undeliverable_here {
-                Settlement::Defer
-            } else {
-                Settlement::Abandon
-            };
+            let settlement = if undeliverable_here { Settlement::Defer } else { Settlement::Abandon };
             Outcome::Settle(settlement, properties)
         }
         _ => Outcome::Unknown,
@@ -146,9 +136,7 @@ pub(super) fn error_of(condition: &str, description: &str) -> definitions::Error
 /// The answer to a settlement: what was asked for, or the refusal.
 pub(super) fn answer(outcome: &Outcome, result: Result<(), BrokerError>) -> DeliveryState {
     match (result, outcome) {
-        (Err(refusal), _) => DeliveryState::Rejected(Rejected {
-            error: Some(error(&refusal)),
-        }),
+        (Err(refusal), _) => DeliveryState::Rejected(Rejected { error: Some(error(&refusal)) }),
         (Ok(()), Outcome::Settle(settlement, _)) => match settlement {
             Settlement::Complete => DeliveryState::Accepted(Accepted {}),
             // Clients take a rejection with an error for a refusal of their settlement.

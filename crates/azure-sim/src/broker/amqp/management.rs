@@ -38,8 +38,7 @@ impl Request<'_> {
     }
 
     fn need(&self, name: &str) -> Result<&Value, BrokerError> {
-        self.get(name)
-            .ok_or_else(|| BrokerError::BadRequest(format!("'{name}' is missing.")))
+        self.get(name).ok_or_else(|| BrokerError::BadRequest(format!("'{name}' is missing.")))
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -104,22 +103,9 @@ pub(super) fn answer(broker: &Broker, entity: &str, request: &BrokerMessage) -> 
     let (code, description, condition, body) = match perform(broker, entity, operation, &Request(body)) {
         Ok(Some(body)) => (200, "OK".to_owned(), None, body),
         Ok(None) => (204, "No Content".to_owned(), None, Value::Null),
-        Err(refusal) => (
-            refusal.status(),
-            refusal.to_string(),
-            Some(refusal.condition()),
-            Value::Null,
-        ),
+        Err(refusal) => (refusal.status(), refusal.to_string(), Some(refusal.condition()), Value::Null),
     };
-    cbs::response(
-        request,
-        "statusCode",
-        code,
-        "statusDescription",
-        &description,
-        condition,
-        body,
-    )
+    cbs::response(request, "statusCode", code, "statusDescription", &description, condition, body)
 }
 
 fn perform(broker: &Broker, entity: &str, operation: &str, request: &Request<'_>) -> Answer {
@@ -142,17 +128,13 @@ fn perform(broker: &Broker, entity: &str, operation: &str, request: &Request<'_>
                 "The entity '{entity}' is a queue; only subscriptions have rules."
             )))
         }
-        _ => Err(BrokerError::BadRequest(format!(
-            "The operation '{operation}' is not known."
-        ))),
+        _ => Err(BrokerError::BadRequest(format!("The operation '{operation}' is not known."))),
     }
 }
 
 /// A map of one entry, as most answers are.
 fn map(name: &str, value: Value) -> Answer {
-    Ok(Some(Value::Map(
-        [(Value::String(name.to_owned()), value)].into_iter().collect(),
-    )))
+    Ok(Some(Value::Map([(Value::String(name.to_owned()), value)].into_iter().collect())))
 }
 
 fn renew(broker: &Broker, entity: &str, request: &Request<'_>) -> Answer {
@@ -176,10 +158,7 @@ fn schedule(broker: &Broker, entity: &str, request: &Request<'_>) -> Answer {
         })
         .collect::<Result<Vec<_>, _>>()?;
     let numbers = broker.send(entity, messages)?;
-    map(
-        "sequence-numbers",
-        Value::Array(Array(numbers.into_iter().map(Value::Long).collect())),
-    )
+    map("sequence-numbers", Value::Array(Array(numbers.into_iter().map(Value::Long).collect())))
 }
 
 fn peek(broker: &Broker, entity: &str, request: &Request<'_>) -> Answer {
@@ -198,11 +177,7 @@ fn peek(broker: &Broker, entity: &str, request: &Request<'_>) -> Answer {
         })
         .map(|message| entry(message, None))
         .collect();
-    if messages.is_empty() {
-        Ok(None)
-    } else {
-        map("messages", Value::List(messages))
-    }
+    if messages.is_empty() { Ok(None) } else { map("messages", Value::List(messages)) }
 }
 
 /// A message in an answer, with its lock token if it has one.
@@ -210,10 +185,7 @@ fn entry(message: Vec<u8>, token: Option<Uuid>) -> Value {
     let mut entry = OrderedMap::new();
     entry.insert(Value::String("message".into()), Value::Binary(message.into()));
     if let Some(token) = token {
-        entry.insert(
-            Value::String("lock-token".into()),
-            Value::Uuid(token.into_bytes().into()),
-        );
+        entry.insert(Value::String("lock-token".into()), Value::Uuid(token.into_bytes().into()));
     }
     Value::Map(entry)
 }
@@ -228,10 +200,7 @@ fn receive_deferred(broker: &Broker, entity: &str, request: &Request<'_>) -> Ans
     let messages = messages
         .iter()
         .map(|delivery| {
-            entry(
-                delivery.to_amqp(),
-                (mode == ReceiveMode::PeekLock).then_some(delivery.lock_token),
-            )
+            entry(delivery.to_amqp(), (mode == ReceiveMode::PeekLock).then_some(delivery.lock_token))
         })
         .collect();
     map("messages", Value::List(messages))
@@ -244,16 +213,10 @@ fn settle(broker: &Broker, entity: &str, request: &Request<'_>) -> Answer {
         Some("defered" | "deferred") => Settlement::Defer,
         Some("suspended") => Settlement::DeadLetter {
             reason: request.text("deadletter-reason").unwrap_or_default().to_owned(),
-            description: request
-                .text("deadletter-description")
-                .unwrap_or_default()
-                .to_owned(),
+            description: request.text("deadletter-description").unwrap_or_default().to_owned(),
         },
         other => {
-            let why = format!(
-                "The disposition status '{}' is not known.",
-                other.unwrap_or_default()
-            );
+            let why = format!("The disposition status '{}' is not known.", other.unwrap_or_default());
             return Err(BrokerError::BadRequest(why));
         }
     };

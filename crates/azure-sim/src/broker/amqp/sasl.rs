@@ -30,13 +30,7 @@ pub(super) async fn handshake(
     if header == SASL_HEADER {
         writer.write_all(&SASL_HEADER).await?;
         let offer = Array::from(MECHANISMS.map(Symbol::from).to_vec());
-        send(
-            writer,
-            &SaslMechanisms {
-                sasl_server_mechanisms: offer,
-            },
-        )
-        .await?;
+        send(writer, &SaslMechanisms { sasl_server_mechanisms: offer }).await?;
         let init = read_frame(reader, input).await?;
         if init.kind != SASL_FRAME {
             return Err(WireError::Protocol("expected a SASL frame"));
@@ -54,14 +48,7 @@ pub(super) async fn handshake(
             _ => SaslCode::Auth,
         };
         let refused = code != SaslCode::Ok;
-        send(
-            writer,
-            &SaslOutcome {
-                code,
-                additional_data: None,
-            },
-        )
-        .await?;
+        send(writer, &SaslOutcome { code, additional_data: None }).await?;
         if refused {
             return Err(WireError::Protocol("SASL authentication failed"));
         }
@@ -69,19 +56,12 @@ pub(super) async fn handshake(
     }
     // Whatever else it was, the answer is the header that would be right.
     writer.write_all(&AMQP_HEADER).await?;
-    if header == AMQP_HEADER {
-        Ok(trusted)
-    } else {
-        Err(WireError::Protocol("unknown protocol header"))
-    }
+    if header == AMQP_HEADER { Ok(trusted) } else { Err(WireError::Protocol("unknown protocol header")) }
 }
 
 /// `[authorization id] NUL user NUL password`: the key's name and the key.
 fn knows_plain(authorization: &Authorization, proof: &[u8]) -> bool {
-    let mut parts = proof
-        .split(|byte| *byte == 0)
-        .skip(1)
-        .map(String::from_utf8_lossy);
+    let mut parts = proof.split(|byte| *byte == 0).skip(1).map(String::from_utf8_lossy);
     matches!((parts.next(), parts.next()), (Some(name), Some(key)) if authorization.knows(&name, &key))
 }
 

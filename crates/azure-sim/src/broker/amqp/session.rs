@@ -104,11 +104,7 @@ impl Session {
     pub(super) fn handle(&mut self, peer: &mut Peer, frame: Incoming) -> Result<Option<Reply>, WireError> {
         match frame {
             Incoming::Attach(attach) => self.attach(peer, *attach)?,
-            Incoming::UnknownAttach {
-                name,
-                handle,
-                receiver,
-            } => {
+            Incoming::UnknownAttach { name, handle, receiver } => {
                 self.refuse_unknown(peer, name, handle, receiver);
             }
             Incoming::Flow(flow) => self.flow(peer, &flow),
@@ -126,11 +122,7 @@ impl Session {
         if let Some(link) = self.links.remove(&handle) {
             forget_arriving(peer, &link);
             self.unsettled.retain(|_, (of, _, _)| *of != handle);
-            let answer = Detach {
-                handle: detach.handle.clone(),
-                closed: detach.closed,
-                error: None,
-            };
+            let answer = Detach { handle: detach.handle.clone(), closed: detach.closed, error: None };
             peer.send(self.channel, &answer);
         }
     }
@@ -142,22 +134,13 @@ impl Session {
         }
         self.unsettled.retain(|_, (of, _, _)| *of != handle);
         let error = Some(disposition::error_of(condition, description));
-        peer.send(
-            self.channel,
-            &Detach {
-                handle: Handle(handle),
-                closed: true,
-                error,
-            },
-        );
+        peer.send(self.channel, &Detach { handle: Handle(handle), closed: true, error });
     }
 
     fn flow(&mut self, peer: &mut Peer, flow: &Flow) {
         // Before the peer has seen our begin it cannot say what it expects next.
         let expects = flow.next_incoming_id.unwrap_or(0);
-        self.remote_window = expects
-            .wrapping_add(flow.incoming_window)
-            .wrapping_sub(self.next_outgoing_id);
+        self.remote_window = expects.wrapping_add(flow.incoming_window).wrapping_sub(self.next_outgoing_id);
         if self.remote_window > i32::MAX as u32 && flow.incoming_window < i32::MAX as u32 {
             self.remote_window = 0;
         }
@@ -165,11 +148,8 @@ impl Session {
         let handle = flow.handle.as_ref().map(|handle| handle.0);
         if let Some(Link::Outgoing(link)) = handle.and_then(|handle| self.links.get_mut(&handle)) {
             if let Some(credit) = flow.link_credit {
-                let credit = flow
-                    .delivery_count
-                    .unwrap_or(0)
-                    .wrapping_add(credit)
-                    .wrapping_sub(link.delivery_count);
+                let credit =
+                    flow.delivery_count.unwrap_or(0).wrapping_add(credit).wrapping_sub(link.delivery_count);
                 link.credit = if credit > i32::MAX as u32 { 0 } else { credit };
             }
             link.drain = flow.drain;
@@ -213,10 +193,8 @@ impl Session {
         payload: &Bytes,
     ) -> Result<Option<Reply>, WireError> {
         self.next_incoming_id = self.next_incoming_id.wrapping_add(1);
-        self.incoming_window = self
-            .incoming_window
-            .checked_sub(1)
-            .ok_or(WireError::Protocol("the window is exceeded"))?;
+        self.incoming_window =
+            self.incoming_window.checked_sub(1).ok_or(WireError::Protocol("the window is exceeded"))?;
         if self.incoming_window < WINDOW / 2 {
             self.send_flow(peer, None, false);
         }
@@ -228,9 +206,8 @@ impl Session {
         let arriving = match &mut link.arriving {
             Some(arriving) => arriving,
             none => {
-                let delivery_id = transfer
-                    .delivery_id
-                    .ok_or(WireError::Protocol("a transfer without delivery-id"))?;
+                let delivery_id =
+                    transfer.delivery_id.ok_or(WireError::Protocol("a transfer without delivery-id"))?;
                 if link.credit == 0 {
                     self.detach_with(
                         peer,
@@ -243,12 +220,7 @@ impl Session {
                 link.credit -= 1;
                 link.delivery_count = link.delivery_count.wrapping_add(1);
                 let format = transfer.message_format.unwrap_or(0);
-                none.insert(Arriving {
-                    delivery_id,
-                    format,
-                    settled: false,
-                    bytes: Default::default(),
-                })
+                none.insert(Arriving { delivery_id, format, settled: false, bytes: Default::default() })
             }
         };
         arriving.settled |= transfer.settled == Some(true);
@@ -284,14 +256,11 @@ impl Session {
         if !arrived.settled {
             let state = match result {
                 Ok(()) => DeliveryState::Accepted(Accepted {}),
-                Err(refusal) => DeliveryState::Rejected(Rejected {
-                    error: Some(disposition::error(&refusal)),
-                }),
+                Err(refusal) => {
+                    DeliveryState::Rejected(Rejected { error: Some(disposition::error(&refusal)) })
+                }
             };
-            peer.send(
-                self.channel,
-                &disposition::settled(Role::Receiver, arrived.delivery_id, state),
-            );
+            peer.send(self.channel, &disposition::settled(Role::Receiver, arrived.delivery_id, state));
         }
         if refill {
             self.send_flow(peer, Some(handle), false);
@@ -307,25 +276,17 @@ impl Session {
         let released = Outcome::Settle(crate::broker::Settlement::Release, BTreeMap::new());
         let outcome = disposition.outcome.as_ref().unwrap_or(&released);
         let ids: Vec<u32> = if disposition.first <= disposition.last {
-            self.unsettled
-                .range(disposition.first..=disposition.last)
-                .map(|(id, _)| *id)
-                .collect()
+            self.unsettled.range(disposition.first..=disposition.last).map(|(id, _)| *id).collect()
         } else {
             // The numbers went once around.
-            let (end, start) = (
-                self.unsettled.range(disposition.first..),
-                self.unsettled.range(..=disposition.last),
-            );
+            let (end, start) =
+                (self.unsettled.range(disposition.first..), self.unsettled.range(..=disposition.last));
             end.chain(start).map(|(id, _)| *id).collect()
         };
         if ids.is_empty() && !disposition.settled && disposition.first == disposition.last {
             // A delivery that we know nothing of any more: its settlement failed, and somebody waits for that.
             let state = disposition::answer(outcome, Err(BrokerError::LockLost));
-            peer.send(
-                self.channel,
-                &disposition::settled(Role::Sender, disposition.first, state),
-            );
+            peer.send(self.channel, &disposition::settled(Role::Sender, disposition.first, state));
         }
         for id in ids {
             let Some((_, entity, token)) = self.unsettled.remove(&id) else {
@@ -333,12 +294,11 @@ impl Session {
             };
             let result = match outcome {
                 Outcome::Settle(settlement, properties) => {
-                    peer.broker
-                        .settle_with(&entity, token, settlement.clone(), properties)
+                    peer.broker.settle_with(&entity, token, settlement.clone(), properties)
                 }
-                Outcome::Received | Outcome::Unknown => Err(BrokerError::NotAllowed(
-                    "Transactions are not supported for this entity.".into(),
-                )),
+                Outcome::Received | Outcome::Unknown => {
+                    Err(BrokerError::NotAllowed("Transactions are not supported for this entity.".into()))
+                }
             };
             if !disposition.settled {
                 let state = disposition::answer(outcome, result);
@@ -357,11 +317,7 @@ impl Session {
 }
 
 fn forget_arriving(peer: &mut Peer, link: &Link) {
-    if let Link::Incoming(IncomingLink {
-        arriving: Some(arriving),
-        ..
-    }) = link
-    {
+    if let Link::Incoming(IncomingLink { arriving: Some(arriving), .. }) = link {
         peer.unfinished -= arriving.bytes.len();
     }
 }
@@ -377,11 +333,7 @@ fn arrive(
         Ok(message) => message,
         Err(refusal) => return (Err(refusal), None),
     };
-    let to = message
-        .amqp()
-        .properties
-        .as_ref()
-        .and_then(|p| p.reply_to.clone());
+    let to = message.amqp().properties.as_ref().and_then(|p| p.reply_to.clone());
     match &node {
         Node::Cbs => {
             let message = cbs::answer(peer, &message);
@@ -392,17 +344,8 @@ fn arrive(
             (Ok(()), Some(Reply { node, to, message }))
         }
         Node::Entity(entity) => {
-            let messages = if format == BATCH_FORMAT {
-                unbatched(&message)
-            } else {
-                Ok(vec![message])
-            };
-            (
-                messages
-                    .and_then(|messages| peer.broker.send(entity, messages))
-                    .map(drop),
-                None,
-            )
+            let messages = if format == BATCH_FORMAT { unbatched(&message) } else { Ok(vec![message]) };
+            (messages.and_then(|messages| peer.broker.send(entity, messages)).map(drop), None)
         }
     }
 }
@@ -410,12 +353,9 @@ fn arrive(
 /// The messages of a batch: each is a data section.
 fn unbatched(batch: &BrokerMessage) -> Result<Vec<BrokerMessage>, BrokerError> {
     match &batch.amqp().body {
-        fe2o3_amqp_types::messaging::Body::Data(sections) => sections
-            .iter()
-            .map(|section| BrokerMessage::decode(&section.0))
-            .collect(),
-        _ => Err(BrokerError::BadRequest(
-            "A batch must consist of data sections.".into(),
-        )),
+        fe2o3_amqp_types::messaging::Body::Data(sections) => {
+            sections.iter().map(|section| BrokerMessage::decode(&section.0)).collect()
+        }
+        _ => Err(BrokerError::BadRequest("A batch must consist of data sections.".into())),
     }
 }

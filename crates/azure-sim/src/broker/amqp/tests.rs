@@ -10,20 +10,11 @@ use super::{
 use crate::broker::Settlement;
 
 fn described(code: u64, fields: Vec<Value>) -> Value {
-    Value::Described(Box::new(Described {
-        descriptor: Descriptor::Code(code),
-        value: Value::List(fields),
-    }))
+    Value::Described(Box::new(Described { descriptor: Descriptor::Code(code), value: Value::List(fields) }))
 }
 
 fn disposition(state: Value) -> Disposition {
-    let fields = vec![
-        Value::Bool(true),
-        Value::Uint(7),
-        Value::Null,
-        Value::Bool(false),
-        state,
-    ];
+    let fields = vec![Value::Bool(true), Value::Uint(7), Value::Null, Value::Bool(false), state];
     let bytes = serde_amqp::to_vec(&described(0x15, fields)).unwrap();
     match wire::decode(bytes.into()).unwrap() {
         Incoming::Disposition(disposition) => disposition,
@@ -33,10 +24,7 @@ fn disposition(state: Value) -> Disposition {
 
 #[test]
 fn a_dead_lettering_is_understood_with_symbols_and_with_strings_as_keys() {
-    for key in [
-        |k: &str| Value::Symbol(Symbol::from(k)),
-        |k: &str| Value::String(k.into()),
-    ] {
+    for key in [|k: &str| Value::Symbol(Symbol::from(k)), |k: &str| Value::String(k.into())] {
         let text = |text: &str| Value::String(text.into());
         let info = [
             (key("DeadLetterReason"), text("Poison")),
@@ -44,15 +32,9 @@ fn a_dead_lettering_is_understood_with_symbols_and_with_strings_as_keys() {
             (key("more"), text("of it")),
         ];
         let condition = Value::Symbol("com.microsoft:dead-letter".into());
-        let error = described(
-            0x1d,
-            vec![condition, Value::Null, Value::Map(info.into_iter().collect())],
-        );
+        let error = described(0x1d, vec![condition, Value::Null, Value::Map(info.into_iter().collect())]);
         let got = disposition(described(0x25, vec![error]));
-        assert_eq!(
-            (got.first, got.last, got.settled, got.receiver),
-            (7, 7, false, true)
-        );
+        assert_eq!((got.first, got.last, got.settled, got.receiver), (7, 7, false, true));
         let Some(Outcome::Settle(Settlement::DeadLetter { reason, description }, properties)) = got.outcome
         else {
             panic!("{:?}", got.outcome)
@@ -78,11 +60,7 @@ fn frames_out_of_bounds_are_errors() {
     ] {
         assert!(wire::next_frame(&mut BytesMut::from(bytes)).is_err(), "{bytes:?}");
     }
-    assert!(
-        wire::next_frame(&mut BytesMut::from(&[0, 0, 0, 9, 2, 0, 0, 0][..]))
-            .unwrap()
-            .is_none()
-    );
+    assert!(wire::next_frame(&mut BytesMut::from(&[0, 0, 0, 9, 2, 0, 0, 0][..])).unwrap().is_none());
 }
 
 #[test]
@@ -90,14 +68,7 @@ fn shapes_that_would_cost_much_to_decode_are_refused() {
     let nested_lists = [0xd0, 0, 0, 0xff, 0xff, 0, 0, 0, 1].repeat(5000);
     let nested_descriptors = [0x00, 0x00].repeat(30_000);
     let billion_nulls = [0xf0, 0, 0, 0, 5, 0x3b, 0x9a, 0xca, 0x00, 0x40];
-    for bytes in [
-        &nested_lists[..],
-        &nested_descriptors,
-        &billion_nulls,
-        &[0xc0, 1, 200],
-        &[0x3f],
-        &[],
-    ] {
+    for bytes in [&nested_lists[..], &nested_descriptors, &billion_nulls, &[0xc0, 1, 200], &[0x3f], &[]] {
         assert!(shape::check(bytes).is_err());
         assert!(wire::decode(Bytes::copy_from_slice(bytes)).is_err() || bytes.is_empty());
     }
@@ -109,9 +80,7 @@ fn no_bytes_make_the_decoder_panic() {
     let good = serde_amqp::to_vec(&described(0x15, vec![Value::Bool(true), Value::Uint(7)])).unwrap();
     let mut state = 1_u64;
     let mut random = move || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize
     };
     for _ in 0..50_000 {

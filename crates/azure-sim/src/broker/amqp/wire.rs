@@ -45,10 +45,7 @@ pub(super) struct RawFrame {
 
 /// Takes the next whole frame out of `input`, if there is one.
 pub(super) fn next_frame(input: &mut BytesMut) -> Result<Option<RawFrame>, WireError> {
-    let Some(size) = input
-        .first_chunk::<4>()
-        .map(|size| u32::from_be_bytes(*size) as usize)
-    else {
+    let Some(size) = input.first_chunk::<4>().map(|size| u32::from_be_bytes(*size) as usize) else {
         return Ok(None);
     };
     if !(HEADER..=MAX_FRAME_SIZE).contains(&size) {
@@ -66,11 +63,7 @@ pub(super) fn next_frame(input: &mut BytesMut) -> Result<Option<RawFrame>, WireE
         return Err(WireError::Framing("the data offset of a frame is out of bounds"));
     }
     frame.advance(offset - HEADER);
-    Ok(Some(RawFrame {
-        kind,
-        channel,
-        body: frame,
-    }))
+    Ok(Some(RawFrame { kind, channel, body: frame }))
 }
 
 /// Bytes of `performative`; what is encoded here was built here, so that it can be encoded.
@@ -117,15 +110,11 @@ pub(super) fn decode(mut body: Bytes) -> Result<Incoming, WireError> {
     if body.is_empty() {
         return Ok(Incoming::Empty);
     }
-    let rest = shape::value(&body, shape::DEEPEST)
-        .map_err(WireError::Framing)?
-        .len();
+    let rest = shape::value(&body, shape::DEEPEST).map_err(WireError::Framing)?.len();
     let performative = body.split_to(body.len() - rest);
     let decoded = match descriptor(&performative) {
         Some(DISPOSITION) => {
-            return fields(&performative)
-                .and_then(Disposition::from_fields)
-                .map(Incoming::Disposition);
+            return fields(&performative).and_then(Disposition::from_fields).map(Incoming::Disposition);
         }
         code => match serde_amqp::from_slice::<Performative>(&performative) {
             Err(_) if code == Some(ATTACH) => return unknown_attach(&performative),
@@ -179,18 +168,9 @@ pub(super) fn described(value: Value) -> Option<(u64, Value)> {
 fn unknown_attach(performative: &[u8]) -> Result<Incoming, WireError> {
     let fields = fields(performative)?;
     match fields.as_slice() {
-        [
-            Value::String(name),
-            Value::Uint(handle),
-            Value::Bool(receiver),
-            ..,
-        ] => Ok(Incoming::UnknownAttach {
-            name: name.clone(),
-            handle: *handle,
-            receiver: *receiver,
-        }),
-        _ => Err(WireError::Decode(
-            "an attach without name, handle and role".into(),
-        )),
+        [Value::String(name), Value::Uint(handle), Value::Bool(receiver), ..] => {
+            Ok(Incoming::UnknownAttach { name: name.clone(), handle: *handle, receiver: *receiver })
+        }
+        _ => Err(WireError::Decode("an attach without name, handle and role".into())),
     }
 }

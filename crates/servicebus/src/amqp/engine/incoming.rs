@@ -33,22 +33,12 @@ impl Engine {
     }
 
     fn attached(&mut self, attach: &Attach) -> Result<()> {
-        let ours = if attach.role == Role::Sender {
-            Role::Receiver
-        } else {
-            Role::Sender
-        };
+        let ours = if attach.role == Role::Sender { Role::Receiver } else { Role::Sender };
         // The names are ours, and end with our handle.
-        let handle = attach
-            .name
-            .rsplit_once('-')
-            .and_then(|(_, handle)| handle.parse().ok());
+        let handle = attach.name.rsplit_once('-').and_then(|(_, handle)| handle.parse().ok());
         let link = handle.and_then(|handle: u32| Some((handle, self.links.get_mut(&handle)?)));
         let Some((handle, link)) = link.filter(|(_, link)| link.role == ours) else {
-            return Err(Error::Protocol(format!(
-                "an attach to the unknown link '{}'",
-                attach.name
-            )));
+            return Err(Error::Protocol(format!("an attach to the unknown link '{}'", attach.name)));
         };
         self.remote_handles.insert(attach.handle.0, handle);
         let refused = match ours {
@@ -64,11 +54,7 @@ impl Engine {
             link.delivery_count = attach.initial_delivery_count.unwrap_or(0);
         }
         let reply = link.attaching.take();
-        if reply.is_none_or(|reply| {
-            reply
-                .send(Ok((handle, attach.max_message_size.unwrap_or(0))))
-                .is_err()
-        }) {
+        if reply.is_none_or(|reply| reply.send(Ok((handle, attach.max_message_size.unwrap_or(0)))).is_err()) {
             // Whoever wanted it has gone.
             self.detach(handle)?;
         }
@@ -77,23 +63,14 @@ impl Engine {
 
     fn on_flow(&mut self, flow: &Flow) -> Result<()> {
         let expects = flow.next_incoming_id.unwrap_or(0);
-        let window = expects
-            .wrapping_add(flow.incoming_window)
-            .wrapping_sub(self.next_outgoing_id);
+        let window = expects.wrapping_add(flow.incoming_window).wrapping_sub(self.next_outgoing_id);
         let overrun = window > i32::MAX as u32 && flow.incoming_window < i32::MAX as u32;
         self.remote_window = if overrun { 0 } else { window };
-        let handle = flow
-            .handle
-            .as_ref()
-            .and_then(|handle| self.remote_handles.get(&handle.0))
-            .copied();
+        let handle = flow.handle.as_ref().and_then(|handle| self.remote_handles.get(&handle.0)).copied();
         if let Some(link) = handle.and_then(|handle| self.links.get_mut(&handle)) {
             match link.role {
                 Role::Sender => {
-                    let limit = flow
-                        .delivery_count
-                        .unwrap_or(0)
-                        .wrapping_add(flow.link_credit.unwrap_or(0));
+                    let limit = flow.delivery_count.unwrap_or(0).wrapping_add(flow.link_credit.unwrap_or(0));
                     let credit = limit.wrapping_sub(link.delivery_count);
                     link.credit = if credit > i32::MAX as u32 { 0 } else { credit };
                 }
@@ -110,11 +87,7 @@ impl Engine {
                 }
             }
         }
-        if flow.echo {
-            self.flow(handle, false)
-        } else {
-            Ok(())
-        }
+        if flow.echo { self.flow(handle, false) } else { Ok(()) }
     }
 
     fn on_transfer(&mut self, transfer: &Transfer, payload: &Bytes) -> Result<()> {
@@ -131,15 +104,9 @@ impl Engine {
             Some(arriving) => arriving,
             none => {
                 let (Some(delivery_id), Some(tag)) = (transfer.delivery_id, &transfer.delivery_tag) else {
-                    return Err(Error::Protocol(
-                        "a transfer without delivery-id or delivery-tag".into(),
-                    ));
+                    return Err(Error::Protocol("a transfer without delivery-id or delivery-tag".into()));
                 };
-                none.insert(Arriving {
-                    delivery_id,
-                    tag: tag.to_vec(),
-                    bytes: BytesMut::new(),
-                })
+                none.insert(Arriving { delivery_id, tag: tag.to_vec(), bytes: BytesMut::new() })
             }
         };
         arriving.bytes.extend_from_slice(payload);
@@ -155,16 +122,8 @@ impl Engine {
         link.credit = link.credit.saturating_sub(1);
         link.delivery_count = link.delivery_count.wrapping_add(1);
         if !transfer.aborted {
-            let Arriving {
-                delivery_id,
-                tag,
-                bytes,
-            } = arrived;
-            link.inbox.push(Arrived {
-                delivery_id,
-                tag,
-                bytes: bytes.freeze(),
-            });
+            let Arriving { delivery_id, tag, bytes } = arrived;
+            link.inbox.push(Arrived { delivery_id, tag, bytes: bytes.freeze() });
         }
         if link.credit == 0 {
             link.inbox.expect(false);
@@ -199,11 +158,7 @@ impl Engine {
             return Ok(());
         };
         if !link.abandoned {
-            self.send(&Detach {
-                handle: Handle(handle),
-                closed: true,
-                error: None,
-            })?;
+            self.send(&Detach { handle: Handle(handle), closed: true, error: None })?;
         }
         let error = ended(detach.error.as_ref());
         link.end(&error);
@@ -212,12 +167,8 @@ impl Engine {
         for (_, reply) in ids.into_iter().filter_map(|id| self.sent.remove(&id)) {
             let _ = reply.send(Err(error.clone()));
         }
-        let ids: Vec<u32> = self
-            .settling
-            .iter()
-            .filter(|(_, (of, _))| *of == handle)
-            .map(|(id, _)| *id)
-            .collect();
+        let ids: Vec<u32> =
+            self.settling.iter().filter(|(_, (of, _))| *of == handle).map(|(id, _)| *id).collect();
         for (_, reply) in ids.into_iter().filter_map(|id| self.settling.remove(&id)) {
             let _ = reply.send(Err(Error::Connection(format!("the link ended: {error}"))));
         }
@@ -233,9 +184,7 @@ fn sent(state: Option<&DeliveryState>) -> Result<()> {
         Some(DeliveryState::Released(_) | DeliveryState::Modified(_)) => {
             Err(Error::ServerBusy("the service did not take the message".into()))
         }
-        _ => Err(Error::Protocol(
-            "the service settled a message without an outcome".into(),
-        )),
+        _ => Err(Error::Protocol("the service settled a message without an outcome".into())),
     }
 }
 

@@ -36,22 +36,13 @@ impl Engine {
             self.next_handle = self.next_handle.wrapping_add(1);
         }
         let attach = Attach {
-            name: format!(
-                "{}-{handle}",
-                if spec.role == Role::Sender {
-                    &spec.target
-                } else {
-                    &spec.source
-                }
-            ),
+            name: format!("{}-{handle}", if spec.role == Role::Sender { &spec.target } else { &spec.source }),
             handle: Handle(handle),
             role: spec.role.clone(),
             snd_settle_mode: spec.sender_mode,
             rcv_settle_mode: spec.receiver_mode,
             source: Some(Box::new(Source::builder().address(spec.source).build())),
-            target: Some(Box::new(TargetArchetype::Target(
-                Target::builder().address(spec.target).build(),
-            ))),
+            target: Some(Box::new(TargetArchetype::Target(Target::builder().address(spec.target).build()))),
             unsettled: None,
             incomplete_unsettled: false,
             initial_delivery_count: (spec.role == Role::Sender).then_some(0),
@@ -84,11 +75,7 @@ impl Engine {
         }
         link.abandoned = true;
         link.attached = false;
-        self.send(&Detach {
-            handle: Handle(handle),
-            closed: true,
-            error: None,
-        })
+        self.send(&Detach { handle: Handle(handle), closed: true, error: None })
     }
 
     pub(super) fn credit(&mut self, handle: u32, credit: u32, drain: bool) -> Result<()> {
@@ -128,15 +115,7 @@ impl Engine {
 
     /// Sends the messages that credit and window allow.
     pub(super) fn pump(&mut self) -> Result<()> {
-        let Self {
-            links,
-            sent,
-            out,
-            remote_window,
-            next_outgoing_id,
-            max_frame,
-            ..
-        } = self;
+        let Self { links, sent, out, remote_window, next_outgoing_id, max_frame, .. } = self;
         for (handle, link) in links {
             while let Some(leaving) = link.leaving.front_mut() {
                 if leaving.delivery_id.is_none() {
@@ -156,9 +135,7 @@ impl Engine {
                     link.credit -= 1;
                     link.delivery_count = link.delivery_count.wrapping_add(1);
                 }
-                let part = leaving
-                    .rest
-                    .split_to(leaving.rest.len().min(*max_frame - TRANSFER_ROOM));
+                let part = leaving.rest.split_to(leaving.rest.len().min(*max_frame - TRANSFER_ROOM));
                 let transfer = transfer(*handle, *next_outgoing_id, leaving);
                 wire::put_frame(out, AMQP_FRAME, &wire::encode(&transfer)?, &part);
                 let delivery_id = *leaving.delivery_id.get_or_insert(*next_outgoing_id);

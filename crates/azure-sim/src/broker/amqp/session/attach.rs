@@ -33,11 +33,7 @@ impl Session {
             return Err(WireError::Protocol("the handle of a link is in use"));
         }
         let to_peer = attach.role == Role::Receiver;
-        let source = attach
-            .source
-            .as_ref()
-            .and_then(|source| source.address.clone())
-            .unwrap_or_default();
+        let source = attach.source.as_ref().and_then(|source| source.address.clone()).unwrap_or_default();
         let target = match attach.target.as_deref() {
             Some(TargetArchetype::Target(target)) => target.address.clone().unwrap_or_default(),
             None => String::new(),
@@ -87,11 +83,7 @@ impl Session {
             &Attach {
                 role: if to_peer { Role::Sender } else { Role::Receiver },
                 // Messages to us are settled as soon as they are here, whatever the sender proposes.
-                rcv_settle_mode: if to_peer {
-                    attach.rcv_settle_mode
-                } else {
-                    ReceiverSettleMode::First
-                },
+                rcv_settle_mode: if to_peer { attach.rcv_settle_mode } else { ReceiverSettleMode::First },
                 unsettled: None,
                 incomplete_unsettled: false,
                 initial_delivery_count: to_peer.then_some(0),
@@ -124,14 +116,7 @@ impl Session {
         };
         peer.send(self.channel, &refusal);
         let error = Some(disposition::error_of(condition, description));
-        peer.send(
-            self.channel,
-            &Detach {
-                handle: Handle(handle),
-                closed: true,
-                error,
-            },
-        );
+        peer.send(self.channel, &Detach { handle: Handle(handle), closed: true, error });
     }
 
     /// Refuses a link to something that no queue has: a transaction coordinator.
@@ -180,10 +165,7 @@ fn allowed(
             ),
         ));
     }
-    let size = peer
-        .broker
-        .max_message_size(entity)
-        .map_err(|e| (e.condition(), e.to_string()))?;
+    let size = peer.broker.max_message_size(entity).map_err(|e| (e.condition(), e.to_string()))?;
     if wants_session {
         let refusal = BrokerError::NotAllowed(super::super::management::NO_SESSIONS.into());
         return Err((refusal.condition(), refusal.to_string()));

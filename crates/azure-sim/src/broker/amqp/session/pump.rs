@@ -65,13 +65,7 @@ impl Session {
                     let settled = lock.is_none();
                     link.credit -= 1;
                     link.delivery_count = link.delivery_count.wrapping_add(1);
-                    link.leaving = Some(Leaving {
-                        delivery_id,
-                        tag,
-                        settled,
-                        started: false,
-                        rest,
-                    });
+                    link.leaving = Some(Leaving { delivery_id, tag, settled, started: false, rest });
                     if let Some((entity, token)) = lock {
                         self.unsettled.insert(delivery_id, (handle, entity, token));
                     }
@@ -97,11 +91,7 @@ fn next(peer: &Peer, link: &mut OutgoingLink) -> Option<(Vec<u8>, Bytes, Option<
         let reply = link.replies.pop_front()?;
         return Some((link.delivery_count.to_be_bytes().to_vec(), reply.into(), None));
     };
-    let mode = if link.settled {
-        ReceiveMode::ReceiveAndDelete
-    } else {
-        ReceiveMode::PeekLock
-    };
+    let mode = if link.settled { ReceiveMode::ReceiveAndDelete } else { ReceiveMode::PeekLock };
     let delivery = peer.broker.try_receive(entity, mode).ok()??;
     let bytes = Bytes::from(delivery.to_amqp());
     if link.settled {
@@ -114,9 +104,7 @@ fn next(peer: &Peer, link: &mut OutgoingLink) -> Option<(Vec<u8>, Bytes, Option<
 
 /// Sends the next frame of a message; says whether it was the last.
 fn send_part(peer: &mut Peer, channel: u16, handle: u32, leaving: &mut Leaving) -> bool {
-    let part = leaving
-        .rest
-        .split_to(leaving.rest.len().min(peer.max_frame - TRANSFER_ROOM));
+    let part = leaving.rest.split_to(leaving.rest.len().min(peer.max_frame - TRANSFER_ROOM));
     let more = !leaving.rest.is_empty();
     let first = !std::mem::replace(&mut leaving.started, true);
     let transfer = Transfer {
