@@ -318,6 +318,32 @@ async fn a_dropped_receive_loses_no_message() {
     assert_eq!(world.broker.counts("q").unwrap(), Default::default());
 }
 
+#[tokio::test]
+async fn bytes_that_are_no_amqp_harm_nobody_else() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let world = world().await;
+    let sasl = b"AMQP\x03\x01\x00\x00";
+    let amqp = b"AMQP\x00\x01\x00\x00";
+    // An open frame without anything, one of 4 GB, noise, and one whose value is nested without end.
+    let nested = [&[0, 0, 0x80, 8, 2, 0, 0, 0][..], &[0; 0x8000]].concat();
+    for bytes in [
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        [&sasl[..], &[0, 0, 0, 8, 2, 1, 0, 0]].concat(),
+        [&amqp[..], &[0xff; 64]].concat(),
+        [&amqp[..], &[0, 0, 0, 12, 2, 0, 0, 0, 0x00, 0x53, 0x10, 0x45]].concat(),
+        [&amqp[..], &nested].concat(),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(world.server.local_address()).await.unwrap();
+        stream.write_all(&bytes).await.unwrap();
+        // The server ends the connection by itself, after at most a few words.
+        let mut answer = Vec::new();
+        let end = tokio::time::timeout(WAIT, stream.read_to_end(&mut answer)).await.expect("it hangs");
+        assert!(end.is_err() || answer.len() < 1000);
+    }
+    world.client.sender("q").send("still here".into()).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_senders_and_six_receivers_work_at_once() {
     const SENDERS: usize = 50;

@@ -11,12 +11,13 @@ use fe2o3_amqp_types::{
     primitives::{Array, OrderedMap, SimpleValue, Value},
 };
 use time::OffsetDateTime;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::{
     Error, ReceivedMessage, Result, ServiceBusClient,
     amqp::{Arrived, ReceiverLink},
+    client::OPERATION_TIMEOUT,
     management::{Answer, Requests, map},
     message::{self, Delivery},
 };
@@ -262,17 +263,15 @@ impl Receiver {
         by_request: &[(&str, &str)],
     ) -> Result<()> {
         let token = lock_token(message)?;
-        if let (Some(delivery), Some(link)) = (message.delivery, self.current_link()) {
-            if link.id == delivery.link && link.is_alive() {
-                let settled =
-                    tokio::time::timeout(crate::client::OPERATION_TIMEOUT, link.settle(delivery.id, state))
-                        .await;
-                match settled {
-                    Ok(Ok(_)) => return Ok(()),
-                    Ok(Err(Error::Connection(why))) => tracing::debug!(why, "settling by request"),
-                    Ok(Err(error)) => return Err(error),
-                    Err(_) => return Err(Error::Timeout(format!("settling a message of {}", self.0.entity))),
-                }
+        if let (Some(delivery), Some(link)) = (message.delivery, self.current_link())
+            && link.id == delivery.link
+            && link.is_alive()
+        {
+            match timeout(OPERATION_TIMEOUT, link.settle(delivery.id, state)).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(Error::Connection(why))) => tracing::debug!(why, "settling by request"),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(Error::Timeout(format!("settling a message of {}", self.0.entity))),
             }
         }
         let mut entries: Vec<(&str, Value)> =
@@ -303,7 +302,7 @@ impl Receiver {
             let settled = self.0.mode == ReceiveMode::ReceiveAndDelete;
             live.connection.attach_receiver(&self.0.entity, &self.0.entity, settled).await
         };
-        let attached = tokio::time::timeout(crate::client::OPERATION_TIMEOUT, attaching).await;
+        let attached = timeout(OPERATION_TIMEOUT, attaching).await;
         let link = attached.map_err(|_| Error::Timeout(format!("attaching to {}", self.0.entity)))??;
         let link = Arc::new(link);
         *self.0.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link.clone());

@@ -87,4 +87,26 @@ mod tests {
             "SharedAccessSignature sr=sb%3A%2F%2Fns.servicebus.windows.net%2Fq&sig=OImpFy4mhmssrJCOy7%2FNQW5v8onbVA3StsE%2B1qJa5Fg%3D&se=1800000000&skn=Root"
         );
     }
+
+    #[derive(Debug)]
+    struct Fixed;
+
+    #[async_trait::async_trait]
+    impl TokenCredential for Fixed {
+        async fn get_token(
+            &self,
+            scopes: &[&str],
+            _: Option<azure_core::credentials::TokenRequestOptions<'_>>,
+        ) -> azure_core::Result<azure_core::credentials::AccessToken> {
+            assert_eq!(scopes, ["https://servicebus.azure.net/.default"]);
+            Ok(azure_core::credentials::AccessToken::new("abc", OffsetDateTime::UNIX_EPOCH))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_credential_gives_json_web_tokens_for_service_bus() {
+        let token = TokenSource::Credential(Arc::new(Fixed)).token("sb://ns/q").await.unwrap();
+        assert_eq!((token.kind, token.secret.as_str()), ("jwt", "abc"));
+        assert_eq!(token.expires_on, OffsetDateTime::UNIX_EPOCH);
+    }
 }

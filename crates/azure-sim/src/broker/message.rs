@@ -10,6 +10,7 @@ use fe2o3_amqp_types::{
     },
     primitives::{OrderedMap, SimpleValue, Symbol, Timestamp, Value},
 };
+use serde_amqp::{described::Described, descriptor::Descriptor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -137,6 +138,12 @@ impl BrokerMessage {
         &mut self.message.message_annotations.get_or_insert_with(|| MessageAnnotations(OrderedMap::new())).0
     }
 
+    /// Gives the message an id if its sender did not, as the service does.
+    pub(super) fn ensure_id(&mut self, id: impl FnOnce() -> Uuid) {
+        let properties = self.message.properties.get_or_insert_with(Properties::new);
+        properties.message_id.get_or_insert_with(|| MessageId::String(id().simple().to_string()));
+    }
+
     pub(super) fn set_property(&mut self, name: &str, value: SimpleValue) {
         let properties = &mut self.message.application_properties;
         properties
@@ -258,10 +265,9 @@ impl Delivery {
     /// (<https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-protocol-guide>).
     pub fn to_amqp(&self) -> Vec<u8> {
         let mut message = self.message.clone();
-        let header = message.message.header.get_or_insert_with(Header::default);
-        header.delivery_count = self.earlier_deliveries;
-        let ttl = header.ttl;
-        if let (Some(expires), Some(_)) = (self.expires_at, ttl) {
+        let header = message.message.header.take().unwrap_or_default();
+        let mut bytes = header_with_count(&header, self.earlier_deliveries);
+        if let (Some(expires), Some(_)) = (self.expires_at, header.ttl) {
             let properties = message.message.properties.get_or_insert_with(Properties::new);
             properties.creation_time = Some(timestamp(self.enqueued_time));
             properties.absolute_expiry_time = Some(timestamp(expires));
@@ -278,6 +284,22 @@ impl Delivery {
             annotations.insert("x-opt-deadletter-source".into(), Value::String(source.clone()));
         }
         // It was decoded or built from these very types, so that it can be encoded.
-        serde_amqp::to_vec(&Serializable(&message.message)).unwrap_or_default()
+        bytes.extend(serde_amqp::to_vec(&Serializable(&message.message)).unwrap_or_default());
+        bytes
     }
+}
+
+/// A header section that says its delivery count even if it is 0, as the service does: the derived encoding leaves such values
+/// out, and the Python client then knows none.
+fn header_with_count(header: &Header, earlier_deliveries: u32) -> Vec<u8> {
+    const HEADER: u64 = 0x70;
+    let fields = vec![
+        Value::Bool(header.durable),
+        Value::Ubyte(header.priority.0),
+        header.ttl.map_or(Value::Null, Value::Uint),
+        Value::Bool(header.first_acquirer),
+        Value::Uint(earlier_deliveries),
+    ];
+    let section = Described { descriptor: Descriptor::Code(HEADER), value: Value::List(fields) };
+    serde_amqp::to_vec(&Value::Described(Box::new(section))).unwrap_or_default()
 }

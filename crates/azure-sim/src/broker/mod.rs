@@ -165,6 +165,14 @@ impl Broker {
         self.with(entity, |queue, _, _, _| Ok(queue.settings().max_message_size))
     }
 
+    /// How many messages were sent to `queue` so far, whatever became of them; dropped duplicates do not count.
+    ///
+    /// # Errors
+    /// [`BrokerError::EntityNotFound`].
+    pub fn accepted(&self, queue: &str) -> Result<u64, BrokerError> {
+        self.with(queue, |queue, _, _, _| Ok(queue.accepted()))
+    }
+
     /// Sends messages, all or none; those with a later enqueue time are scheduled. Gives back their sequence numbers; a
     /// duplicate is dropped and answered with the number of the first one.
     ///

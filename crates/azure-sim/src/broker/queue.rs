@@ -26,6 +26,9 @@ const DEFAULT_MESSAGE_SIZE: u64 = 1024 * 1024;
 /// Shortest and longest window of duplicate detection.
 const DUPLICATE_WINDOW: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(7 * 24 * 3600));
 
+/// The name space that message ids are derived in; any fixed value does.
+const MESSAGE_IDS: Uuid = Uuid::from_u128(0x0b3f_7d52_c1e4_4c0d_8a66_52d9_7be1_09a3);
+
 /// The settings of a queue, by their names in Azure
 /// (<https://learn.microsoft.com/azure/templates/microsoft.servicebus/namespaces/queues>).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +81,8 @@ impl QueueSettings {
 }
 
 /// How many messages a queue holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct QueueCounts {
     /// Neither scheduled nor deferred; includes those that are locked now, as in Azure's `activeMessageCount`.
     pub active: usize,
@@ -97,6 +101,7 @@ pub(super) struct Queue {
     name: String,
     settings: QueueSettings,
     last_sequence_number: i64,
+    accepted: u64,
     live: Store,
     dead: Store,
     duplicates: DuplicateHistory,
@@ -111,6 +116,7 @@ impl Queue {
             name,
             settings,
             last_sequence_number: 0,
+            accepted: 0,
             live,
             dead,
             duplicates,
@@ -155,6 +161,10 @@ impl Queue {
         }
     }
 
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
     pub(super) fn next_due(&self) -> Option<OffsetDateTime> {
         self.live.next_due().into_iter().chain(self.dead.next_due()).min()
     }
@@ -162,10 +172,7 @@ impl Queue {
     /// Applies everything that has become due, in the order in which it did.
     pub(super) fn advance(&mut self, now: OffsetDateTime) {
         let mut changed = false;
-        loop {
-            let Some(due) = self.next_due().filter(|due| *due <= now) else {
-                break;
-            };
+        while let Some(due) = self.next_due().filter(|due| *due <= now) {
             changed = true;
             // A message that becomes visible is appended as if it were sent at that moment, with a new number:
             // https://learn.microsoft.com/azure/service-bus-messaging/message-sequencing
@@ -191,19 +198,16 @@ impl Queue {
     /// A message whose lock ended: to its place in the queue, or to the dead letters if it was delivered too often.
     fn give_back(&mut self, sequence_number: i64, now: OffsetDateTime) {
         let limit = self.settings.max_delivery_count;
-        let Some(stored) = self.live.get(sequence_number) else {
+        let expired = |stored: &Stored| stored.expires_at.is_some_and(|at| at <= now);
+        let Some(stored) = self.live.take_if(sequence_number, |s| expired(s) || s.deliveries >= limit) else {
             return;
         };
-        if stored.expires_at.is_some_and(|at| at <= now) {
+        if expired(&stored) {
             // The lock kept it from expiring; now it does.
-            if let Some(stored) = self.live.remove(sequence_number) {
-                self.expire(stored);
-            }
-        } else if stored.deliveries >= limit {
-            if let Some(stored) = self.live.remove(sequence_number) {
-                let why = format!("Message could not be consumed after {limit} delivery attempts.");
-                self.bury(stored, "MaxDeliveryCountExceeded", &why);
-            }
+            self.expire(stored);
+        } else {
+            let why = format!("Message could not be consumed after {limit} delivery attempts.");
+            self.bury(stored, "MaxDeliveryCountExceeded", &why);
         }
     }
 
@@ -240,7 +244,7 @@ impl Queue {
         Ok(numbers)
     }
 
-    fn put(&mut self, message: BrokerMessage, now: OffsetDateTime) -> i64 {
+    fn put(&mut self, mut message: BrokerMessage, now: OffsetDateTime) -> i64 {
         if let Some(window) = self.settings.duplicate_detection_window {
             self.duplicates.forget(window, now);
             if let Some(id) = message.message_id() {
@@ -251,6 +255,9 @@ impl Queue {
             }
         }
         self.last_sequence_number += 1;
+        self.accepted += 1;
+        let number = self.last_sequence_number;
+        message.ensure_id(|| Uuid::new_v5(&MESSAGE_IDS, format!("{}/{number}", self.name).as_bytes()));
         let visible = message.scheduled_enqueue_time().filter(|at| *at > now);
         let enqueued_time = visible.unwrap_or(now);
         let ttl = message.time_to_live().into_iter().chain(self.settings.default_message_time_to_live).min();

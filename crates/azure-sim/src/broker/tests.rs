@@ -347,3 +347,21 @@ async fn lock_tokens_are_the_same_in_every_run() {
     assert_eq!(tokens(), tokens());
     assert_ne!(tokens()[0], tokens()[1]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_without_an_id_gets_one() {
+    let broker = broker();
+    broker
+        .send(
+            "q",
+            vec![
+                BrokerMessage::new("a"),
+                BrokerMessage::new("b"),
+                BrokerMessage::new("c").with_message_id("mine"),
+            ],
+        )
+        .unwrap();
+    let ids: Vec<_> =
+        broker.drain("q").unwrap().into_iter().map(|d| d.message.message_id().unwrap()).collect();
+    assert!(ids[0].len() == 32 && ids[0] != ids[1] && ids[2] == "mine", "{ids:?}");
+}

@@ -8,6 +8,10 @@ use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 use time::OffsetDateTime;
 
+/// How a shared access signature begins.
+const SIGNATURE: &str = "SharedAccessSignature ";
+const MALFORMED: &str = "MalformedToken: The token is malformed.";
+
 /// Says whether a JSON web token (first) is good for an audience (second).
 pub type TokenCheck = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
@@ -64,7 +68,9 @@ impl Authorization {
             return Ok(());
         }
         match kind {
-            "servicebus.windows.net:sastoken" => self.check_signature(token, audience),
+            // The Python client calls its signatures "jwt"; the service goes by what the token is.
+            _ if token.starts_with(SIGNATURE) => self.check_signature(token, audience),
+            "servicebus.windows.net:sastoken" => Err(MALFORMED),
             "jwt" if self.token_check.as_ref().is_some_and(|check| check(token, audience)) => Ok(()),
             "jwt" => Err("InvalidToken: The token is not valid."),
             _ => Err("UnsupportedTokenType: The token type is not supported."),
@@ -73,20 +79,19 @@ impl Authorization {
 
     /// <https://learn.microsoft.com/azure/service-bus-messaging/service-bus-sas>
     fn check_signature(&self, token: &str, audience: &str) -> Result<(), &'static str> {
-        let malformed = "MalformedToken: The token is malformed.";
-        let fields = token.strip_prefix("SharedAccessSignature ").ok_or(malformed)?;
+        let fields = token.strip_prefix(SIGNATURE).ok_or(MALFORMED)?;
         let fields: BTreeMap<&str, &str> =
             fields.split('&').filter_map(|field| field.split_once('=')).collect();
-        let field = |name: &str| fields.get(name).copied().ok_or(malformed);
+        let field = |name: &str| fields.get(name).copied().ok_or(MALFORMED);
         let (resource, signature, expiry, name) = (field("sr")?, field("sig")?, field("se")?, field("skn")?);
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let key = self.keys.get(&decoded(name)).ok_or("InvalidSignature: The key name was not found.")?;
-        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|_| malformed)?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|_| MALFORMED)?;
         mac.update(format!("{resource}\n{expiry}").as_bytes());
-        let given = BASE64_STANDARD.decode(decoded(signature)).map_err(|_| malformed)?;
+        let given = BASE64_STANDARD.decode(decoded(signature)).map_err(|_| MALFORMED)?;
         mac.verify_slice(&given).map_err(|_| "InvalidSignature: The token has an invalid signature.")?;
         // Signatures are dated by the sockets' world, not by the simulated clock, which may be days ahead of it.
-        let expiry: i64 = expiry.parse().map_err(|_| malformed)?;
+        let expiry: i64 = expiry.parse().map_err(|_| MALFORMED)?;
         if expiry <= OffsetDateTime::now_utc().unix_timestamp() {
             return Err("ExpiredToken: The token is expired.");
         }

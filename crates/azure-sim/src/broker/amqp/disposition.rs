@@ -126,10 +126,12 @@ pub(super) fn error(error: &BrokerError) -> definitions::Error {
 
 /// An AMQP error.
 pub(super) fn error_of(condition: &str, description: &str) -> definitions::Error {
+    // An empty info rather than none: the derived encoding would leave the field out, which the Python client stumbles over.
+    let info = definitions::Fields::new();
     definitions::Error::new(
         ErrorCondition::Custom(Symbol::from(condition)),
         Some(description.to_owned()),
-        None,
+        info,
     )
 }
 

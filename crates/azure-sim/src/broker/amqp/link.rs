@@ -59,6 +59,8 @@ pub(super) struct Arriving {
     pub(super) delivery_id: u32,
     pub(super) format: u32,
     pub(super) settled: bool,
+    /// Bytes that came so far; more than are kept if the message is too large.
+    pub(super) size: usize,
     pub(super) bytes: BytesMut,
 }
 

@@ -220,7 +220,13 @@ impl Session {
                 link.credit -= 1;
                 link.delivery_count = link.delivery_count.wrapping_add(1);
                 let format = transfer.message_format.unwrap_or(0);
-                none.insert(Arriving { delivery_id, format, settled: false, bytes: Default::default() })
+                none.insert(Arriving {
+                    delivery_id,
+                    format,
+                    settled: false,
+                    size: 0,
+                    bytes: Default::default(),
+                })
             }
         };
         arriving.settled |= transfer.settled == Some(true);
@@ -229,17 +235,15 @@ impl Session {
             link.arriving = None;
             return Ok(None);
         }
-        let limit = link.max_message_size;
-        if arriving.bytes.len() + payload.len() > limit {
-            let error = BrokerError::MessageTooLarge {
-                size: (arriving.bytes.len() + payload.len()) as u64,
-                limit: limit as u64,
-            };
-            self.detach_with(peer, handle, error.condition(), &error.to_string());
-            return Ok(None);
+        arriving.size += payload.len();
+        if arriving.size <= link.max_message_size {
+            arriving.bytes.extend_from_slice(payload);
+            peer.unfinished += payload.len();
+        } else {
+            // It will be refused: what came of it need not be kept.
+            peer.unfinished -= arriving.bytes.len();
+            arriving.bytes = Default::default();
         }
-        arriving.bytes.extend_from_slice(payload);
-        peer.unfinished += payload.len();
         if transfer.more {
             return Ok(None);
         }
@@ -252,7 +256,13 @@ impl Session {
         if refill {
             link.credit = CREDIT;
         }
-        let (result, reply) = arrive(peer, node, arrived.format, &arrived.bytes);
+        let limit = link.max_message_size;
+        let (result, reply) = if arrived.size > limit {
+            let error = BrokerError::MessageTooLarge { size: arrived.size as u64, limit: limit as u64 };
+            (Err(error), None)
+        } else {
+            arrive(peer, node, arrived.format, &arrived.bytes)
+        };
         if !arrived.settled {
             let state = match result {
                 Ok(()) => DeliveryState::Accepted(Accepted {}),

@@ -51,6 +51,42 @@ fn a_transactional_state_is_unknown_and_no_error() {
 }
 
 #[test]
+fn a_token_is_good_for_its_audience_only_and_as_long_as_it_says() {
+    use super::authorization::Authorization;
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use hmac::{Hmac, Mac};
+
+    let authorization = Authorization::default()
+        .with_key("Root", "key")
+        .with_token_check(std::sync::Arc::new(|token, audience| token == "good" && audience.ends_with("/q")));
+    let signed = |resource: &str, expiry: i64| {
+        let resource =
+            percent_encoding::utf8_percent_encode(resource, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"key").unwrap();
+        mac.update(format!("{resource}\n{expiry}").as_bytes());
+        let signature = BASE64_STANDARD.encode(mac.finalize().into_bytes());
+        let signature =
+            percent_encoding::utf8_percent_encode(&signature, percent_encoding::NON_ALPHANUMERIC).to_string();
+        format!("SharedAccessSignature sr={resource}&sig={signature}&se={expiry}&skn=Root")
+    };
+    let later = time::OffsetDateTime::now_utc().unix_timestamp() + 60;
+    let check = |token: &str| authorization.check("servicebus.windows.net:sastoken", token, "sb://host/q");
+    assert_eq!(check(&signed("sb://host/q", later)), Ok(()));
+    assert_eq!(check(&signed("sb://host/", later)), Ok(()));
+    assert_eq!(authorization.check("jwt", &signed("sb://host/q", later), "sb://host/Q"), Ok(()));
+    assert!(check(&signed("sb://host/queue", later)).is_err());
+    assert!(check(&signed("sb://host/q", 1)).is_err());
+    assert!(check(&signed("sb://host/q", later).replace("skn=Root", "skn=Other")).is_err());
+    assert!(
+        check(&signed("sb://host/q", later).replace(&later.to_string(), &(later + 1).to_string())).is_err()
+    );
+    assert!(check("").is_err());
+    assert_eq!(authorization.check("jwt", "good", "sb://host/q"), Ok(()));
+    assert!(authorization.check("jwt", "good", "sb://host/other").is_err());
+    assert!(authorization.check("jwt", "bad", "sb://host/q").is_err());
+}
+
+#[test]
 fn frames_out_of_bounds_are_errors() {
     for bytes in [
         &[0, 0, 0, 7, 2, 0, 0, 0][..],

@@ -110,6 +110,16 @@ impl Store {
         Some(stored)
     }
 
+    /// Takes a message out if it is there and `wanted` says so.
+    pub(super) fn take_if(
+        &mut self,
+        sequence_number: i64,
+        wanted: impl Fn(&Stored) -> bool,
+    ) -> Option<Stored> {
+        self.get(sequence_number).filter(|stored| wanted(stored))?;
+        self.remove(sequence_number)
+    }
+
     /// Changes a message in place.
     pub(super) fn change<R>(&mut self, sequence_number: i64, f: impl FnOnce(&mut Stored) -> R) -> Option<R> {
         let mut stored = self.remove(sequence_number)?;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use fe2o3_amqp_types::{definitions::Handle, performatives::Transfer};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::{MOST_UNSETTLED, Session};
 use crate::broker::{
@@ -85,8 +86,11 @@ impl Session {
     }
 }
 
-/// The next message for a link: its tag, its bytes, and the lock that settles it.
-fn next(peer: &Peer, link: &mut OutgoingLink) -> Option<(Vec<u8>, Bytes, Option<(String, uuid::Uuid)>)> {
+/// A message to send: its tag, its bytes, and the entity and lock that settle it if it is not settled yet.
+type Next = (Vec<u8>, Bytes, Option<(String, Uuid)>);
+
+/// Takes the next message for a link.
+fn next(peer: &Peer, link: &mut OutgoingLink) -> Option<Next> {
     let Node::Entity(entity) = &link.node else {
         let reply = link.replies.pop_front()?;
         return Some((link.delivery_count.to_be_bytes().to_vec(), reply.into(), None));
