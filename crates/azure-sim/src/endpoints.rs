@@ -39,6 +39,8 @@ const AZURE_BLOB_SUFFIX: &str = ".blob.core.windows.net";
 /// Exports of managed disks come from hosts such as `md-abc.z10.blob.storage.azure.net`.
 const AZURE_DISK_SUFFIX: &str = ".z10.blob.storage.azure.net";
 const AZURE_LOGIN: &str = "login.microsoftonline.com";
+/// The instance metadata service of a VM.
+const AZURE_METADATA: &str = "169.254.169.254";
 
 impl Endpoints {
     /// The base of every Resource Manager URL, without a `/` at the end.
@@ -83,7 +85,7 @@ impl Endpoints {
                     host.strip_suffix(AZURE_BLOB_SUFFIX).or_else(|| host.strip_suffix(AZURE_DISK_SUFFIX));
                 match (host.as_str(), account) {
                     (AZURE_RESOURCE_MANAGER, _) => Some(Service::ResourceManager),
-                    (AZURE_LOGIN, _) => Some(Service::Identity),
+                    (AZURE_LOGIN | AZURE_METADATA, _) => Some(Service::Identity),
                     (_, Some(account)) => {
                         Some(Service::Blob { account: account.to_owned(), path: uri.path().to_owned() })
                     }

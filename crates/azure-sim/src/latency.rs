@@ -28,6 +28,8 @@ impl Span {
 /// The spans of everything that takes time. [`Profile::default`] is realistic; tests set what they need.
 #[derive(Clone, Debug)]
 pub struct Profile {
+    /// From a deployment's PUT until it makes its first resource.
+    pub deployment_start: Span,
     /// One Resource Manager request. Typical of the public endpoint; no promise is published.
     pub arm_call: Span,
     /// One Blob Storage request (Microsoft, "Latency in Blob storage": low tens of milliseconds end to end).
@@ -42,6 +44,8 @@ pub struct Profile {
     pub generalizing_artifact: Span,
     /// From the end of the generalising artifact until the VM is deallocated (`waitForShutdown`, `deallocate`).
     pub deallocation: Span,
+    /// Starting, stopping or restarting a VM.
+    pub power_action: Span,
     /// Deleting a lab VM with its compute resources.
     pub vm_deletion: Span,
     /// `beginGetAccess` and `endGetAccess` of a managed disk.
@@ -49,6 +53,14 @@ pub struct Profile {
     /// Copy Blob, in MiB per second: the target throughput of one page blob is up to 60 MiB/s (Microsoft,
     /// "Scalability and performance targets for Blob storage").
     pub copy_mib_per_second: Span,
+    /// Copy Blob between regions, in MiB per second. No figure is published (best effort, without a service level): the
+    /// source is read over the backbone, and people see a quarter to a half of what one region gives.
+    pub cross_region_copy_mib_per_second: Span,
+    /// The share of copies, 0 to 1, that cannot read their source for a while and then go on by themselves (Microsoft, "Get
+    /// Blob Properties": `x-ms-copy-status-description` of a pending copy). No figure is published; rare.
+    pub copy_stall_share: f64,
+    /// How long such a copy waits.
+    pub copy_stall: Span,
     /// Registering a custom image from a VHD: 2 to 5 minutes.
     pub custom_image: Span,
     /// Deleting a custom image: about 60 s (recorded: Azure/azure-cli, test_lab_custom_image.yaml).
@@ -60,15 +72,20 @@ pub struct Profile {
 impl Default for Profile {
     fn default() -> Self {
         Self {
+            deployment_start: Span::seconds(1.0, 4.0),
             arm_call: Span::seconds(0.08, 0.4),
             blob_call: Span::seconds(0.008, 0.04),
             vm_creation: Span::seconds(300.0, 720.0),
             artifact: Span::seconds(30.0, 180.0),
             generalizing_artifact: Span::seconds(120.0, 300.0),
             deallocation: Span::seconds(60.0, 150.0),
+            power_action: Span::seconds(30.0, 90.0),
             vm_deletion: Span::seconds(60.0, 240.0),
             disk_access: Span::seconds(3.0, 15.0),
             copy_mib_per_second: Span::seconds(54.0, 60.0),
+            cross_region_copy_mib_per_second: Span::seconds(15.0, 30.0),
+            copy_stall_share: 0.03,
+            copy_stall: Span::seconds(20.0, 120.0),
             custom_image: Span::seconds(120.0, 300.0),
             custom_image_deletion: Span::seconds(45.0, 75.0),
             deployment_deletion: Span::seconds(5.0, 20.0),

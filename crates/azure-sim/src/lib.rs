@@ -13,6 +13,7 @@
 //! | [`work`] | what took how long: the critical path |
 //! | [`endpoints`] | host names, in process or on loopback sockets |
 //! | [`server`] | the sockets |
+//! | [`control`] | what `dev` and tests see and set |
 //! | [`arm`] | Resource Manager and the providers behind it |
 //! | [`storage`] | Blob Storage |
 //! | [`identity`] | tokens |
@@ -20,6 +21,7 @@
 
 pub mod arm;
 pub mod broker;
+pub mod control;
 pub mod endpoints;
 pub mod fault;
 pub mod identity;

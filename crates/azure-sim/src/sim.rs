@@ -10,6 +10,7 @@ use factory_clock::Clock;
 
 use crate::{
     Endpoints, Service, World, arm,
+    broker::Broker,
     fault::HttpEffect,
     identity,
     latency::{Latencies, Profile, Span},
@@ -46,6 +47,7 @@ pub struct Sim(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     clock: Clock,
+    broker: Arc<Broker>,
     world: Mutex<World>,
 }
 
@@ -54,7 +56,13 @@ impl Sim {
     pub fn new(options: SimOptions) -> Self {
         let SimOptions { seed, clock, profile, endpoints } = options;
         let world = World::new(clock.now(), seed, Latencies::new(seed, profile), endpoints);
-        Self(Arc::new(Inner { clock, world: Mutex::new(world) }))
+        let broker = Broker::new(clock.clone());
+        Self(Arc::new(Inner { clock, broker, world: Mutex::new(world) }))
+    }
+
+    /// The Service Bus namespace of this Azure.
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.0.broker
     }
 
     /// The clock that this Azure follows.

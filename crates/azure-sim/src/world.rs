@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use crate::{
     Endpoints, arm,
     fault::Faults,
+    identity,
     latency::Latencies,
     storage,
     work::{Work, WorkKind},
@@ -54,6 +55,8 @@ pub struct World {
     pub endpoints: Endpoints,
     /// What shall go wrong.
     pub faults: Faults,
+    /// Who may have tokens, and for how long.
+    pub identity: identity::State,
     /// Resource Manager's state.
     pub arm: arm::State,
     /// Blob Storage's state.
@@ -76,6 +79,7 @@ impl World {
             latencies,
             endpoints,
             faults: Faults::default(),
+            identity: identity::State::new(seed),
             arm: arm::State::default(),
             storage: storage::State::default(),
             work: VecDeque::new(),

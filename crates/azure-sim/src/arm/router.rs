@@ -1,0 +1,124 @@
+//! Which part answers which path.
+
+use http::Method;
+
+use super::{
+    authorization,
+    call::{Answer, Call},
+    compute, custom_images, deployments, disks,
+    error::ArmError,
+    formulas, generic, labs, locks, operations, policies, resource_groups, shared_galleries,
+    storage_accounts, tags, virtual_machines,
+};
+use crate::World;
+
+/// Answers a call that was let in, if its caller may make it.
+pub(crate) fn dispatch(world: &mut World, call: &Call) -> Result<Answer, ArmError> {
+    let lower: Vec<&str> = call.lower.iter().map(String::as_str).collect();
+    if let ["subscriptions", subscription, ..] = lower.as_slice() {
+        resource_groups::check_subscription(world, subscription)?;
+    }
+    authorization::check(world, call)?;
+    match lower.as_slice() {
+        [.., "providers", "microsoft.authorization", "locks"] => return locks::route(world, call, None),
+        [.., "providers", "microsoft.authorization", "locks", name] => {
+            return locks::route(world, call, Some(name));
+        }
+        _ => locks::check(world, call)?,
+    }
+    match lower.as_slice() {
+        ["subscriptions"] | ["subscriptions", _] => resource_groups::subscriptions(world, call),
+        ["subscriptions", _, "resourcegroups"] => resource_groups::list(world, call),
+        ["subscriptions", _, "providers", "microsoft.devtestlab", "labs"] => labs::list(world, call, None),
+        [
+            "subscriptions",
+            _,
+            "providers",
+            "microsoft.devtestlab" | "microsoft.compute",
+            "locations",
+            _,
+            "operations" | "diskoperations",
+            _,
+        ] => operations::get(world, call),
+        ["subscriptions", _, "operationresults", _] => operations::get(world, call),
+        ["subscriptions", subscription, "resourcegroups", group, rest @ ..] => {
+            in_group(world, call, subscription, group, rest)
+        }
+        _ => Err(ArmError::new(
+            404,
+            "InvalidResourceType",
+            format!("The resource type of '{}' could not be found.", call.path()),
+        )),
+    }
+}
+
+fn in_group(
+    world: &mut World,
+    call: &Call,
+    subscription: &str,
+    group: &str,
+    rest: &[&str],
+) -> Result<Answer, ArmError> {
+    if rest.is_empty() {
+        return resource_groups::route(world, call);
+    }
+    resource_groups::group(world, subscription, &call.segments[3])?;
+    match rest {
+        [.., "providers", "microsoft.resources", "tags", "default"] => tags::route(world, call),
+        ["deployments", name, "operations"] => deployments::operations(world, call, name),
+        ["providers", "microsoft.resources", "deployments", rest @ ..] => {
+            deployments::route(world, call, rest)
+        }
+        ["providers", "microsoft.devtestlab", "labs"] => labs::list(world, call, Some(group)),
+        ["providers", "microsoft.devtestlab", "labs", lab, rest @ ..] => {
+            in_lab(world, call, &labs::key(subscription, group, lab), rest)
+        }
+        ["providers", "microsoft.compute", "virtualmachines", rest @ ..] => compute::route(world, call, rest),
+        ["providers", "microsoft.compute", "disks", rest @ ..] => disks::route(world, call, rest),
+        ["providers", "microsoft.storage", "storageaccounts", rest @ ..] => {
+            storage_accounts::route(world, call, rest)
+        }
+        ["providers", provider, ..] => {
+            let code = match *provider {
+                "microsoft.devtestlab"
+                | "microsoft.compute"
+                | "microsoft.storage"
+                | "microsoft.resources" => "InvalidResourceType",
+                _ => "NoRegisteredProviderFound",
+            };
+            Err(ArmError::new(
+                if code == "InvalidResourceType" { 404 } else { 400 },
+                code,
+                format!(
+                    "No registered resource provider found for '{}' and API version '{}'.",
+                    call.path(),
+                    call.api_version()
+                ),
+            ))
+        }
+        _ => Err(ArmError::not_found(&call.path())),
+    }
+}
+
+fn in_lab(world: &mut World, call: &Call, lab: &str, rest: &[&str]) -> Result<Answer, ArmError> {
+    if !world.arm.labs.contains_key(lab) {
+        // "DELETE: missing parent 404".
+        return Err(if rest.is_empty() || call.method == Method::GET {
+            ArmError::not_found(&call.path())
+        } else {
+            ArmError::parent_not_found(&call.segments[7])
+        });
+    }
+    match rest {
+        [] => labs::route(world, call, lab),
+        ["listvhds" | "generateuploaduri" | "createenvironment" | "claimanyvm"] => {
+            labs::action(world, call, lab, rest[0])
+        }
+        ["virtualmachines", rest @ ..] => virtual_machines::route(world, call, lab, rest),
+        ["customimages", rest @ ..] => custom_images::route(world, call, lab, rest),
+        ["formulas", rest @ ..] => formulas::route(world, call, lab, rest),
+        ["policysets", "default", rest @ ..] => policies::route(world, call, lab, rest),
+        ["sharedgalleries", rest @ ..] => shared_galleries::route(world, call, lab, rest),
+        rest => generic::route(world, call, lab, rest),
+    }
+}

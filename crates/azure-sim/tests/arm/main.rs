@@ -1,0 +1,9 @@
+//! Resource Manager and DevTest Labs as their callers see them, under virtual time.
+
+mod azure;
+mod custom_images;
+mod deployments;
+mod disks;
+mod front_door;
+mod labs;
+mod virtual_machines;

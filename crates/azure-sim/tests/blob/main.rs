@@ -1,0 +1,10 @@
+//! Blob Storage as its clients see it: every request goes through `Sim::call`, signed by code of its own.
+
+mod blobs;
+mod client;
+mod containers;
+mod copies;
+mod exports;
+mod leases;
+mod listing;
+mod signatures;
