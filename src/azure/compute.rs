@@ -5,8 +5,12 @@ use std::time::Duration;
 use azure_core::http::Method;
 use serde_json::{Value, json};
 
+use crate::domain::OsType;
+
 use super::{
-    Answer, Azure, AzureError, OperationUrl, OsType, Progress, Started, error,
+    Answer, Azure, AzureError, OperationUrl, Progress, Started,
+    devtestlab::os_type,
+    error,
     json::{items, text},
 };
 use crate::secret::Secret;
@@ -186,7 +190,7 @@ fn read_vm(id: &str, vm: &Value) -> ComputeVm {
         power_state,
         provisioning_state: text(vm, "/properties/provisioningState").unwrap_or_default(),
         os_disk_id: text(vm, "/properties/storageProfile/osDisk/managedDisk/id"),
-        os_type: OsType::read(vm, "/properties/storageProfile/osDisk/osType"),
+        os_type: os_type(vm, "/properties/storageProfile/osDisk/osType"),
         data_disks: items(vm, "/properties/storageProfile/dataDisks").count(),
     }
 }

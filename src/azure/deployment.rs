@@ -36,6 +36,18 @@ pub struct Deployment {
     pub timestamp: Option<OffsetDateTime>,
 }
 
+impl Deployment {
+    /// Whether it ended well.
+    pub fn succeeded(&self) -> bool {
+        self.state.eq_ignore_ascii_case("Succeeded")
+    }
+
+    /// Whether nothing more will come of it.
+    pub fn is_final(&self) -> bool {
+        ["Succeeded", "Failed", "Canceled"].iter().any(|state| self.state.eq_ignore_ascii_case(state))
+    }
+}
+
 impl Azure {
     /// Starts a deployment, mode `Incremental`: what the template does not name is left alone.
     /// The same name again while it runs is refused with a transient `DeploymentActive`.

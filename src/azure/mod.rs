@@ -39,7 +39,7 @@ pub use blob::{
 pub use compute::{ComputeVm, Disk, DiskAccess, DiskAccessProgress};
 pub use deployment::{Deployment, ParameterValue};
 pub use devtestlab::{
-    CustomImage, CustomImageSpec, Formula, Lab, LabAddress, LabVm, OsType, SharedImage, VmArtifact,
+    CustomImage, CustomImageSpec, Formula, Lab, LabAddress, LabVm, SharedImage, VmArtifact,
 };
 pub use error::{AzureError, ErrorKind};
 pub use operation::{OperationUrl, Progress, Started};

@@ -137,6 +137,40 @@ pub(crate) enum Content {
 }
 
 impl Definition {
+    /// Reads a template that the ledger kept.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(file: &str, template: &[u8], settings: &FactorySettings) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let value = match serde_json::from_slice(template) {
+            Ok(value) => value,
+            Err(error) => {
+                problems.error(file, "$", format!("this is not JSON: {error}"));
+                return Err(problems);
+            }
+        };
+        match read(value, settings, file, &mut problems) {
+            Content::Definition(definition) => Ok(*definition),
+            Content::Broken => Err(problems),
+            Content::ParametersFile | Content::Other => {
+                problems.error(file, "$", "this is no golden image");
+                Err(problems)
+            }
+        }
+    }
+
+    /// What the template notes about the VM, where it is a plain text.
+    pub fn notes(&self) -> Option<&str> {
+        let properties = get(self.vm().as_object()?, "properties")?.1.as_object()?;
+        get(properties, "notes")?.1.as_str().filter(|text| !text.starts_with('['))
+    }
+
+    /// How the template spells the parameter, if it declares it.
+    pub fn spelling(&self, parameter: FactoryParameter) -> Option<&str> {
+        self.declared.get(&parameter).map(String::as_str)
+    }
+
     /// The template as it was written.
     pub fn template(&self) -> &Value {
         &self.template

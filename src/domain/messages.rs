@@ -4,7 +4,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::{ImagePath, LabId, RunId, RunReason, names::digest};
@@ -20,7 +20,8 @@ pub const FIRST_ATTEMPT: u32 = 1;
 pub const LONGEST_MESSAGE_ID: usize = 128;
 
 /// A queue; its name is the step's and the function's name as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Queue {
     /// Plans a run and fans out.
     StartRun,
@@ -193,9 +194,9 @@ impl Message {
         Self { run, attempt: FIRST_ATTEMPT, step }
     }
 
-    /// The message that makes the step look again.
-    pub fn next_attempt(&self) -> Self {
-        Self { attempt: self.attempt.saturating_add(1), ..self.clone() }
+    /// The same message with another number.
+    pub fn numbered(&self, attempt: u32) -> Self {
+        Self { attempt, ..self.clone() }
     }
 
     /// Reads a message's body. Fields that this program does not know are ignored: a newer one of the same version may

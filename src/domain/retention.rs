@@ -1,6 +1,6 @@
 //! Which custom images of one path in one lab retire.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use time::OffsetDateTime;
 
@@ -79,6 +79,19 @@ pub enum KeepReason {
     UsedBy(Vec<String>),
     /// Azure is still working on it.
     InProgress,
+}
+
+impl fmt::Display for KeepReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOurs => f.write_str("the factory did not make it"),
+            Self::OtherPath => f.write_str("it is of another image path"),
+            Self::Newest => f.write_str("it is one of the newest"),
+            Self::Pinned => write!(f, "it carries the tag {KEEP_TAG}"),
+            Self::UsedBy(users) => write!(f, "used by {}", users.join(", ")),
+            Self::InProgress => f.write_str("Azure is still working on it"),
+        }
+    }
 }
 
 /// Decides about every image: the newest `keep` good ones (at least one) stay, as does whatever is pinned, in use, in

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    num::NonZero,
     time::Duration,
 };
 
@@ -12,8 +13,8 @@ use azure_core::http::{
 use azure_storage_blob::{
     BlobClient, BlobClientOptions, BlobServiceClient, BlobServiceClientOptions,
     models::{
-        BlobClientStartCopyFromUrlOptions, BlobClientUploadOptions, BlobContainerClientListBlobsOptions,
-        KeyInfo, ListBlobsIncludeItem,
+        BlobClientDownloadOptions, BlobClientStartCopyFromUrlOptions, BlobClientUploadOptions,
+        BlobContainerClientListBlobsOptions, KeyInfo, ListBlobsIncludeItem,
     },
 };
 use futures::TryStreamExt;
@@ -28,6 +29,10 @@ use crate::secret::Secret;
 
 /// How far the service's clock may be behind the factory's; a key that is not valid yet signs nothing.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(5 * 60);
+
+/// Blobs that are read and written whole are small; without a number the SDK looks through the machine's control groups
+/// for the number of processors at every call.
+const ONE_AT_A_TIME: NonZero<usize> = NonZero::<usize>::MIN;
 
 const METADATA_PREFIX: &str = "x-ms-meta-";
 
@@ -134,6 +139,7 @@ impl Container {
         let attempted = self.attempt("PUT", name);
         let mut options = BlobClientUploadOptions {
             metadata: headers_of(&attempted, metadata)?,
+            parallel: Some(ONE_AT_A_TIME),
             blob_content_type: name.ends_with(".json").then(|| "application/json".to_owned()),
             ..Default::default()
         };
@@ -157,7 +163,8 @@ impl Container {
         let attempted = self.attempt("GET", name);
         let blob = self.blob(&attempted, name)?;
         let download = async {
-            let answer = blob.download(None).await?;
+            let options = BlobClientDownloadOptions { parallel: Some(ONE_AT_A_TIME), ..Default::default() };
+            let answer = blob.download(Some(options)).await?;
             let etag = answer.headers.get_optional_string(&"etag".into());
             Ok((answer.body.collect().await?, etag))
         };

@@ -6,11 +6,12 @@ use azure_core::http::Method;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{API_VERSION, LabAddress, OsType};
+use super::{API_VERSION, LabAddress, os_type};
 use crate::azure::{
     Azure, AzureError, Started,
     json::{date, name, tags, text},
 };
+use crate::domain::OsType;
 
 /// A custom image of a lab. One that failed stays in the list and keeps its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +56,24 @@ pub struct CustomImageSpec {
     pub sys_prep: bool,
 }
 
+impl CustomImage {
+    /// Whether it is on its way out.
+    pub fn is_being_deleted(&self) -> bool {
+        self.provisioning_state.eq_ignore_ascii_case("Deleting")
+    }
+}
+
 impl Azure {
+    /// Reads the custom image of a resource id; `None` if it is not there.
+    ///
+    /// # Errors
+    /// As any call; an id that is no resource id is permanent.
+    pub async fn custom_image_by_id(&self, id: &str) -> Result<Option<CustomImage>, AzureError> {
+        let attempted = format!("GET custom image {id}");
+        let url = self.resource_url(&attempted, id, &[], API_VERSION, &[])?;
+        Ok(self.get(&attempted, url).await?.as_ref().map(read))
+    }
+
     /// Reads one custom image; `None` if it is not there.
     ///
     /// # Errors
@@ -123,7 +141,7 @@ fn read(image: &Value) -> CustomImage {
         tags: tags(image),
         provisioning_state: text(image, "/properties/provisioningState").unwrap_or_default(),
         creation_date: date(image, "/properties/creationDate"),
-        os_type: OsType::read(image, "/properties/vhd/osType").or_else(|| os_of_vm_image(image)),
+        os_type: os_type(image, "/properties/vhd/osType").or_else(|| os_of_vm_image(image)),
         managed_image_id: text(image, "/properties/managedImageId"),
         managed_snapshot_id: text(image, "/properties/managedSnapshotId"),
         vhd_url: text(image, "/properties/vhd/imageName"),

@@ -1,8 +1,9 @@
 //! Images of a Compute Gallery that is attached to a lab:
 //! <https://learn.microsoft.com/azure/devtest-labs/configure-shared-image-gallery>.
 
-use super::OsType;
+use super::os_type;
 use crate::azure::{Azure, AzureError};
+use crate::domain::OsType;
 
 /// Shared images exist in this preview only.
 const PREVIEW_API_VERSION: &str = "2018-10-15-preview";
@@ -24,6 +25,6 @@ impl Azure {
         let attempted = format!("GET shared image {id}");
         let url = self.resource_url(&attempted, id, &[], PREVIEW_API_VERSION, &[])?;
         let image = self.get(&attempted, url).await?;
-        Ok(image.map(|image| SharedImage { os_type: OsType::read(&image, "/properties/osType") }))
+        Ok(image.map(|image| SharedImage { os_type: os_type(&image, "/properties/osType") }))
     }
 }

@@ -6,11 +6,12 @@ use azure_core::http::Method;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{API_VERSION, LabAddress, OsType};
+use super::{API_VERSION, LabAddress, os_type};
 use crate::azure::{
     Azure, AzureError, Started,
     json::{date, items, name, tags, text},
 };
+use crate::domain::OsType;
 
 /// Without this the answer holds neither the artifacts' states nor the compute VM's.
 const EXPAND: (&str, &str) = ("$expand", "Properties($expand=ComputeVm,Artifacts,NetworkInterface)");
@@ -95,8 +96,7 @@ fn read(vm: &Value) -> LabVm {
         id: text(vm, "/id").unwrap_or_default(),
         tags: tags(vm),
         compute_id: text(vm, "/properties/computeId"),
-        os_type: OsType::read(vm, "/properties/osType")
-            .or_else(|| OsType::read(vm, "/properties/computeVm/osType")),
+        os_type: os_type(vm, "/properties/osType").or_else(|| os_type(vm, "/properties/computeVm/osType")),
         provisioning_state: text(vm, "/properties/provisioningState").unwrap_or_default(),
         artifacts: items(vm, "/properties/artifacts").map(read_artifact).collect(),
         artifacts_applied: count(&format!("{status}/artifactsApplied"))

@@ -4,7 +4,8 @@ use serde_json::json;
 use time::macros::datetime;
 
 use super::{LAB, Reply, azure, lab};
-use crate::azure::{Formula, OsType, VmArtifact};
+use crate::azure::{Formula, VmArtifact};
+use crate::domain::OsType;
 
 const LABS: &str = "GET /subscriptions/S/providers/Microsoft.DevTestLab/labs";
 

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::{ARM, LAB, Reply, azure, lab};
 use crate::azure::{
-    CustomImageSpec, DiskAccess, DiskAccessProgress, ErrorKind, OperationUrl, OsType, Progress, Started,
+    CustomImageSpec, DiskAccess, DiskAccessProgress, ErrorKind, OperationUrl, Progress, Started,
 };
+use crate::domain::OsType;
 
 const OPERATION: &str =
     "/subscriptions/S/providers/Microsoft.DevTestLab/locations/westus/operations/20261122-abc";

@@ -84,6 +84,16 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// Those that keep the configuration from being used.
+    pub fn errors(&self) -> impl Iterator<Item = &Problem> {
+        self.iter().filter(|problem| problem.severity == Severity::Error)
+    }
+
+    /// Those that do not.
+    pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
+        self.iter().filter(|problem| problem.severity == Severity::Warning)
+    }
+
     /// The problems.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()

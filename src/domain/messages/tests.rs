@@ -95,7 +95,7 @@ fn the_id_tells_messages_apart_but_not_repetitions() {
     let capture = Message::first(run(), Step::CaptureImage(ImageStep { image_path: path("a/b.json") }));
     let ids = [
         one.message_id(),
-        one.next_attempt().message_id(),
+        one.numbered(2).message_id(),
         message("a/c.json").message_id(),
         capture.message_id(),
     ];
