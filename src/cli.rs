@@ -1,0 +1,62 @@
+//! The commands.
+
+mod handler;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[cfg(feature = "dev")]
+use crate::dev;
+
+/// Builds golden images in Azure DevTest Labs and hands them to every team lab.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the whole factory on this machine: simulated Azure, local Functions host and the handler as real processes.
+    #[cfg(feature = "dev")]
+    Dev(dev::DevArguments),
+    /// Runs a whole factory in one process under virtual time: exact and repeatable from its seed.
+    #[cfg(feature = "dev")]
+    Simulate(dev::SimulateArguments),
+    /// Checks a configuration and names all problems at once, each with its file and JSON path.
+    Validate(validate::Arguments),
+    /// The custom handler, as host.json starts it.
+    Handler,
+    /// Simulated Azure on sockets of the loopback interface, as `dev` starts it.
+    #[cfg(feature = "dev")]
+    #[command(hide = true)]
+    AzureSim(dev::AzureSimArguments),
+    /// The local stand-in of the Functions host, as `dev` starts it.
+    #[cfg(feature = "dev")]
+    #[command(hide = true)]
+    FunctionsHost(dev::FunctionsHostArguments),
+}
+
+impl Cli {
+    /// Runs the command; the exit code is 0 only for success.
+    ///
+    /// # Errors
+    /// If the command could not do what it was asked to.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            #[cfg(feature = "dev")]
+            Command::Dev(arguments) => arguments.run(),
+            #[cfg(feature = "dev")]
+            Command::Simulate(arguments) => arguments.run(),
+            Command::Validate(arguments) => arguments.run(),
+            Command::Handler => handler::run(),
+            #[cfg(feature = "dev")]
+            Command::AzureSim(arguments) => arguments.run(),
+            #[cfg(feature = "dev")]
+            Command::FunctionsHost(arguments) => arguments.run(),
+        }
+    }
+}

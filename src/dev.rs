@@ -1,0 +1,30 @@
+//! The whole factory on one machine, without Azure (feature `dev`; the deployed binary is built without it).
+//!
+//! | file | what it is about |
+//! |---|---|
+//! | [`world`] | which labs the simulated Azure has |
+//! | [`in_process`] | the factory, Azure and the host in one process under virtual time |
+//! | [`outcome`] | what a run leaves behind, its critical path, the report |
+//! | `simulate`, `dev_command` | the commands |
+//! | `azure_sim`, `functions_host`, `processes` | the real processes behind `dev` |
+//! | `control`, `desk`, `host_watch` | how `dev` reaches them |
+//! | `progress` | what a person sees meanwhile |
+
+mod azure_sim;
+mod configuration;
+mod control;
+mod desk;
+mod dev_command;
+mod functions_host;
+mod host_watch;
+pub mod in_process;
+pub mod outcome;
+mod processes;
+mod progress;
+mod simulate;
+pub mod world;
+
+pub use azure_sim::AzureSimArguments;
+pub use dev_command::DevArguments;
+pub use functions_host::FunctionsHostArguments;
+pub use simulate::SimulateArguments;

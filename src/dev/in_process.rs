@@ -1,0 +1,360 @@
+//! The factory, Azure and the Functions host in one process: the product's own code, the SDK's transport wired straight into
+//! the simulator, no sockets. Under tokio's paused time a run of hours takes moments and is exact from its seed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use axum::{Router, body::Body, http::header::CONTENT_TYPE};
+use azure_core::{
+    credentials::{AccessToken, TokenCredential, TokenRequestOptions},
+    http::{
+        AsyncRawResponse, HttpClient, Request, StatusCode, Transport,
+        headers::{HeaderName, HeaderValue, Headers},
+    },
+};
+use azure_sim::{
+    Endpoints, Sim, SimOptions,
+    broker::{Broker, BrokerMessage, Delivery, QueueSettings},
+    control, identity,
+    latency::Profile,
+    storage,
+};
+use factory_clock::Clock;
+use functions_host::{
+    bindings::{Cardinality, DataType, EntityPath, ServiceBusTrigger},
+    payload::{self, Sys},
+    response::{Judgement, judge},
+};
+use futures::AsyncReadExt as _;
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use super::world;
+use crate::{
+    azure::{Azure, AzureOptions, BlobAuthorization},
+    domain::{Configuration, ConfigurationFiles, LabId, Message, Queue, RunId, RunReason, messages},
+    handler,
+    ledger::Ledger,
+    source::{Source, SourceError},
+    steps::{Envelope, Factory, Outbox, OutboxError},
+};
+
+/// As host.json says: `extensions.serviceBus.maxConcurrentCalls`, per function.
+const MAX_CONCURRENT_CALLS: usize = 16;
+/// As `CleanupSchedule` says in the sample settings.
+const CLEANUP_PERIOD: Duration = Duration::from_secs(600);
+/// How often it is looked whether all messages are gone.
+const SETTLED_CHECK: Duration = Duration::from_secs(5);
+/// A factory that still has messages after this will not settle any more.
+const SETTLED_DEADLINE: time::Duration = time::Duration::hours(72);
+/// Tokens of the managed identity outlive every simulation.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Service Bus duplicate detection, as the queues are made.
+pub const DUPLICATE_DETECTION_WINDOW: Duration = Duration::from_secs(600);
+
+/// The settings with which the factory's queues are made, here and on sockets.
+pub fn queue_settings() -> QueueSettings {
+    QueueSettings {
+        duplicate_detection_window: Some(DUPLICATE_DETECTION_WINDOW),
+        // As long as the host keeps renewing a lock; an invocation never takes longer.
+        lock_duration: Duration::from_secs(300),
+        ..QueueSettings::default()
+    }
+}
+
+/// What an in-process factory is made with.
+pub struct InProcessOptions {
+    /// From which all latencies come.
+    pub seed: u64,
+    /// How long things take.
+    pub profile: Profile,
+    /// The configuration's files.
+    pub files: ConfigurationFiles,
+    /// When the simulation begins.
+    pub origin: OffsetDateTime,
+}
+
+/// A whole factory in this process.
+#[derive(Clone)]
+pub struct InProcess {
+    /// Simulated Azure.
+    pub sim: Sim,
+    /// Simulated Service Bus.
+    pub broker: Arc<Broker>,
+    /// The factory.
+    pub factory: Arc<Factory>,
+    /// How many invocations there were.
+    pub invocations: Arc<AtomicU64>,
+    handler: Router,
+}
+
+impl InProcess {
+    /// A factory for `configuration`, whose labs are made. Must be called in a runtime whose time is paused.
+    ///
+    /// # Errors
+    /// If the parts cannot be put together.
+    pub async fn new(options: InProcessOptions, configuration: &Configuration) -> anyhow::Result<Self> {
+        let clock = Clock::virtual_from(options.origin);
+        let sim = Sim::new(SimOptions {
+            seed: options.seed,
+            clock: clock.clone(),
+            profile: options.profile,
+            endpoints: Endpoints::Azure,
+        });
+        let broker = sim.broker().clone();
+        for queue in Queue::ALL {
+            broker.create_queue(queue.name(), queue_settings())?;
+        }
+        let lab = world::factory_lab(configuration);
+        {
+            let mut azure = sim.world();
+            azure.add_lab(&lab);
+            for lab in world::target_labs(configuration) {
+                azure.add_lab(&lab);
+            }
+            storage::create_account(&mut azure, &world::ledger_account_id(), &lab.location);
+        }
+        let azure = Azure::new(AzureOptions {
+            resource_manager: "https://management.azure.com".parse()?,
+            credential: Arc::new(SimIdentity(sim.clone())),
+            transport: Some(Transport::new(Arc::new(SimTransport(sim.clone())))),
+            clock: clock.clone(),
+        })?;
+        let endpoint = sim.world().endpoints.blob(world::LEDGER_ACCOUNT).parse()?;
+        let container = azure.container(&endpoint, world::LEDGER_CONTAINER, BlobAuthorization::Bearer)?;
+        let ledger = Ledger::new(container);
+        ledger.prepare().await?;
+        let outbox = BrokerOutbox(broker.clone());
+        let lab = LabId::new(&lab.subscription_id, Some(&lab.resource_group), &lab.name)?;
+        let source = Arc::new(Pinned(options.files));
+        let factory = Arc::new(Factory::new(azure, ledger, Arc::new(outbox), source, clock, Some(lab)));
+        let handler = handler::router(factory.clone());
+        Ok(Self { sim, broker, factory, invocations: Arc::default(), handler })
+    }
+
+    /// How many messages were sent so far.
+    pub fn messages(&self) -> u64 {
+        control::queues(&self.sim).values().map(|queue| queue.accepted).sum()
+    }
+
+    /// The clock that everything here follows.
+    pub fn clock(&self) -> &Clock {
+        self.sim.clock()
+    }
+
+    /// Asks for a run of everything.
+    ///
+    /// # Errors
+    /// If the broker refuses.
+    pub async fn start_run(&self, run: &RunId) -> anyhow::Result<()> {
+        let start = messages::StartRun { reason: RunReason::Manual, commit: None, only: None, force: false };
+        let message = Message::first(run.clone(), messages::Step::StartRun(start));
+        Ok(self.factory.outbox.send(vec![Envelope::now(message)]).await?)
+    }
+
+    /// Fires triggers as the host does, until no message is left. Answers whether that came to be.
+    pub async fn run_until_settled(&self) -> bool {
+        let mut tasks = tokio::task::JoinSet::new();
+        for queue in Queue::ALL {
+            tasks.spawn(self.clone().pump(queue));
+        }
+        tasks.spawn(self.clone().clean_up());
+        let deadline = self.clock().now() + SETTLED_DEADLINE;
+        while !self.is_settled() {
+            if self.clock().now() > deadline {
+                return false;
+            }
+            self.clock().sleep(SETTLED_CHECK).await;
+        }
+        true
+    }
+
+    fn is_settled(&self) -> bool {
+        Queue::ALL.into_iter().all(|queue| {
+            let counts = self.broker.counts(queue.name());
+            counts.is_ok_and(|counts| counts.active + counts.scheduled + counts.locked == 0)
+        })
+    }
+
+    /// One function's Service Bus trigger.
+    async fn pump(self, queue: Queue) {
+        let free = Arc::new(Semaphore::new(MAX_CONCURRENT_CALLS));
+        loop {
+            let Ok(permit) = free.clone().acquire_owned().await else {
+                return;
+            };
+            let mut permit = Some(permit);
+            let wait = Duration::from_secs(3600);
+            let Ok(deliveries) = self.broker.receive(queue.name(), 1, wait).await else {
+                return;
+            };
+            for delivery in deliveries {
+                let (host, permit) = (self.clone(), permit.take());
+                tokio::spawn(async move {
+                    host.deliver(queue, delivery).await;
+                    drop(permit);
+                });
+            }
+        }
+    }
+
+    /// Hands a received message to the handler as the host does, and settles it by the answer.
+    pub async fn deliver(&self, queue: Queue, delivery: Delivery) {
+        let succeeded = self.invoke(queue.name(), self.service_bus_payload(queue, &delivery)).await;
+        // A lock that was lost meanwhile is no news: the message comes again.
+        let _ = match succeeded {
+            true => self.broker.complete(queue.name(), delivery.lock_token),
+            false => self.broker.abandon(queue.name(), delivery.lock_token),
+        };
+    }
+
+    fn service_bus_payload(&self, queue: Queue, delivery: &Delivery) -> Vec<u8> {
+        let binding = ServiceBusTrigger {
+            name: "message".to_owned(),
+            entity: EntityPath(queue.name().to_owned()),
+            connection: "ServiceBus".to_owned(),
+            data_type: Some(DataType::Binary),
+            cardinality: Cardinality::One,
+        };
+        let message = payload::service_bus::Message {
+            message_id: delivery.message.message_id(),
+            content_type: delivery.message.content_type().map(str::to_owned),
+            subject: delivery.message.subject().map(str::to_owned),
+            delivery_count: i64::from(delivery.delivery_count()),
+            sequence_number: delivery.sequence_number,
+            lock_token: delivery.lock_token,
+            enqueued_time: delivery.enqueued_time,
+            body: delivery.message.body(),
+            ..payload::service_bus::Message::from_input("")
+        };
+        let client =
+            payload::service_bus::Client { fully_qualified_namespace: "simulated", identifier: "simulated" };
+        let sys =
+            Sys { method_name: queue.name(), utc_now: self.clock().now(), rand_guid: delivery.lock_token };
+        payload::service_bus::invocation(&binding, &message, &client, &sys)
+    }
+
+    /// The cleanup timer.
+    async fn clean_up(self) {
+        loop {
+            self.clock().sleep(CLEANUP_PERIOD).await;
+            let now = self.clock().now();
+            let sys = Sys { method_name: handler::CLEANUP, utc_now: now, rand_guid: Uuid::nil() };
+            let tick =
+                payload::timer::Tick { adjust_for_dst: true, schedule_status: None, is_past_due: false };
+            self.invoke(handler::CLEANUP, payload::timer::invocation("timer", &tick, &sys)).await;
+        }
+    }
+
+    /// Calls the handler as the host does; whether the invocation succeeded.
+    pub async fn invoke(&self, function: &str, payload: Vec<u8>) -> bool {
+        self.invocations.fetch_add(1, Ordering::Relaxed);
+        let request = axum::http::Request::post(format!("/{function}"))
+            .header(CONTENT_TYPE, "application/json; charset=utf-8")
+            .body(Body::from(payload));
+        let Ok(request) = request else { return false };
+        let Ok(response) = self.handler.clone().oneshot(request).await;
+        let status = response.status().as_u16();
+        let media_type =
+            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let Ok(body) = axum::body::to_bytes(response.into_body(), usize::MAX).await else {
+            return false;
+        };
+        matches!(judge(status, media_type.as_deref(), &body), Judgement::Success(_))
+    }
+}
+
+/// The SDK's transport, wired into the simulator.
+#[derive(Debug)]
+struct SimTransport(Sim);
+
+#[async_trait]
+impl HttpClient for SimTransport {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        let broken =
+            |reason: String| azure_core::Error::with_message(azure_core::error::ErrorKind::Io, reason);
+        let mut builder =
+            axum::http::Request::builder().method(request.method().as_ref()).uri(request.url().as_str());
+        for (name, value) in request.headers().iter() {
+            builder = builder.header(name.as_str(), value.as_str());
+        }
+        let body = match request.body() {
+            azure_core::http::Body::Bytes(bytes) => bytes.clone(),
+            azure_core::http::Body::SeekableStream(stream) => {
+                let (mut stream, mut bytes) = (stream.clone(), Vec::new());
+                stream.read_to_end(&mut bytes).await.map_err(|error| broken(error.to_string()))?;
+                bytes.into()
+            }
+        };
+        let request = builder.body(body).map_err(|error| broken(error.to_string()))?;
+        let response = self.0.call(request).await.map_err(|error| broken(error.to_string()))?;
+        let mut headers = Headers::new();
+        for (name, value) in response.headers() {
+            let value = value.to_str().unwrap_or_default().to_owned();
+            headers.insert(HeaderName::from(name.as_str().to_owned()), HeaderValue::from(value));
+        }
+        let status = StatusCode::from(response.status().as_u16());
+        Ok(AsyncRawResponse::from_bytes(status, headers, response.into_body()))
+    }
+}
+
+/// The managed identity of the simulated function app.
+#[derive(Debug)]
+struct SimIdentity(Sim);
+
+#[async_trait]
+impl TokenCredential for SimIdentity {
+    async fn get_token(
+        &self,
+        scopes: &[&str],
+        _options: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        let world = self.0.world();
+        let scope = scopes.first().copied().unwrap_or_default();
+        let resource = scope.trim_end_matches("/.default");
+        let token = identity::issue(&world, &world.identity.managed_identity, resource, TOKEN_LIFETIME);
+        Ok(AccessToken::new(token, world.now() + TOKEN_LIFETIME))
+    }
+}
+
+/// The outbox, straight into the simulated broker.
+struct BrokerOutbox(Arc<Broker>);
+
+#[async_trait]
+impl Outbox for BrokerOutbox {
+    async fn send(&self, envelopes: Vec<Envelope>) -> Result<(), OutboxError> {
+        for envelope in envelopes {
+            let queue = envelope.message.queue();
+            let message =
+                BrokerMessage::new(envelope.message.to_bytes()).with_message_id(envelope.message_id());
+            let message = match envelope.at {
+                Some(at) => message.with_scheduled_enqueue_time(at),
+                None => message,
+            };
+            let failed = |error: azure_sim::broker::BrokerError| OutboxError {
+                queue: queue.to_string(),
+                reason: error.to_string(),
+            };
+            self.0.send(queue.name(), vec![message]).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// A configuration that never changes.
+struct Pinned(ConfigurationFiles);
+
+#[async_trait]
+impl Source for Pinned {
+    async fn fetch(&self, _commit: Option<&str>) -> Result<ConfigurationFiles, SourceError> {
+        Ok(self.0.clone())
+    }
+}

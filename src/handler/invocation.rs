@@ -1,0 +1,131 @@
+//! What the host asks for: read once, at the edge, into a closed set of things to do.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tracing::Span;
+
+use crate::{
+    domain::messages::{Message, MessageError, Queue, Step},
+    steps::{Factory, cleanup},
+};
+
+/// The name of the Service Bus bindings in `functions/*/function.json`.
+const MESSAGE_BINDING: &str = "message";
+/// The name of the timer bindings.
+const TIMER_BINDING: &str = "timer";
+/// The function that the cleanup timer fires.
+pub const CLEANUP: &str = "cleanup";
+
+/// One invocation.
+#[derive(Debug)]
+pub enum Invocation {
+    /// A message of a step's queue.
+    Step(Box<Message>),
+    /// A tick of the cleanup timer.
+    Cleanup,
+}
+
+/// An invocation that makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// There is no such function.
+    #[error("there is no function '{0}'")]
+    UnknownFunction(String),
+    /// The request is not what the host sends.
+    #[error("the request is not an invocation: {0}")]
+    NotAnInvocation(String),
+    /// The binding holds something else than a binary message.
+    #[error(
+        "binding '{MESSAGE_BINDING}' is not a base64 text; function.json must say \"dataType\": \"binary\": {0}"
+    )]
+    NotBinary(String),
+    /// The message's body is wrong.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+}
+
+/// The envelope of every invocation. Names ignore nothing: the host writes exactly these.
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "Data")]
+    data: Map<String, Value>,
+}
+
+impl Invocation {
+    /// Reads the request that the host sent for `function`.
+    ///
+    /// # Errors
+    /// If there is no such function, or the request or the message in it cannot be used.
+    pub fn parse(function: &str, body: &[u8]) -> Result<Self, Unusable> {
+        let queue = match function {
+            CLEANUP => None,
+            other => Some(other.parse::<Queue>().map_err(|_| Unusable::UnknownFunction(other.to_owned()))?),
+        };
+        let envelope: Envelope =
+            serde_json::from_slice(body).map_err(|error| Unusable::NotAnInvocation(error.to_string()))?;
+        let binding = |name| {
+            let missing = || Unusable::NotAnInvocation(format!("Data has no '{name}'"));
+            envelope.data.get(name).ok_or_else(missing)
+        };
+        let Some(queue) = queue else {
+            return match binding(TIMER_BINDING)? {
+                Value::Object(_) => Ok(Self::Cleanup),
+                _ => Err(Unusable::NotAnInvocation(format!("'{TIMER_BINDING}' is no object"))),
+            };
+        };
+        // Started by hand through the host's admin interface, the binding holds the input text itself, JSON in a string.
+        let bytes = match binding(MESSAGE_BINDING)? {
+            Value::String(text) => {
+                BASE64.decode(text).map_err(|error| Unusable::NotBinary(error.to_string()))?
+            }
+            other => return Err(Unusable::NotBinary(format!("it is {}", kind(other)))),
+        };
+        Ok(Self::Step(Box::new(Message::parse(queue, &bytes)?)))
+    }
+
+    /// Writes what it is about into the span of its log lines.
+    pub fn describe(&self, span: &Span) {
+        let Self::Step(message) = self else { return };
+        span.record("run", message.run.as_str());
+        span.record("attempt", message.attempt);
+        let (image, lab) = match &message.step {
+            Step::StartRun(_) => (None, None),
+            Step::CreateVm(step) | Step::CaptureImage(step) | Step::DeleteVm(step) => {
+                (Some(&step.image_path), None)
+            }
+            Step::CopyImage(step) => (Some(&step.image_path), Some(&step.lab)),
+            Step::RetireImages(step) => (Some(&step.image_path), step.lab.as_ref()),
+        };
+        if let Some(image) = image {
+            span.record("image", image.as_str());
+        }
+        if let Some(lab) = lab {
+            span.record("lab", lab.lab_name());
+        }
+    }
+
+    /// Does it; answers what was done, in a line.
+    ///
+    /// # Errors
+    /// Why the message must be delivered again.
+    pub async fn run(&self, factory: &Factory) -> Result<String, String> {
+        match self {
+            Self::Step(message) => {
+                factory.handle(message).await.map(|told| told.0).map_err(|error| error.to_string())
+            }
+            Self::Cleanup => cleanup::tick(factory).await.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a Boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array; function.json must not say \"cardinality\": \"many\"",
+        Value::Object(_) => "an object",
+    }
+}

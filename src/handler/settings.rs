@@ -1,0 +1,181 @@
+//! The app settings, which reach the handler as environment variables.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use azure_core::{credentials::TokenCredential, http::Url};
+use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
+use factory_clock::{CLOCK_VARIABLE, Clock};
+use servicebus::ServiceBusClient;
+
+use super::ServiceBusOutbox;
+use crate::{
+    azure::{Azure, AzureOptions, BlobAuthorization, ResourceId},
+    domain::LabId,
+    ledger::Ledger,
+    source::Directory,
+    steps::Factory,
+};
+
+/// The container of the ledger, such as `https://myfactory.blob.core.windows.net/image-factory`.
+pub const LEDGER: &str = "IMAGE_FACTORY_LEDGER";
+/// The resource id of the factory lab; `factoryLab` in factory.json comes before it.
+pub const FACTORY_LAB: &str = "IMAGE_FACTORY_LAB";
+/// The folder with Labs.json and GoldenImages.
+pub const CONFIGURATION: &str = "IMAGE_FACTORY_CONFIGURATION";
+/// Resource Manager's endpoint; the public cloud's where it is not set.
+pub const RESOURCE_MANAGER: &str = "IMAGE_FACTORY_RESOURCE_MANAGER";
+/// The Service Bus connection, by the name that function.json gives it: a connection string (the local stand-in's), or with
+/// this suffix the namespace, reached with the managed identity.
+pub const SERVICE_BUS: &str = "ServiceBus";
+/// See [`SERVICE_BUS`].
+pub const SERVICE_BUS_NAMESPACE: &str = "ServiceBus__fullyQualifiedNamespace";
+/// The client id of a user-assigned identity; the system-assigned one where it is not set.
+pub const CLIENT_ID: &str = "AZURE_CLIENT_ID";
+
+const PUBLIC_RESOURCE_MANAGER: &str = "https://management.azure.com";
+
+/// Settings that cannot be used: all of them, each with what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("the app settings cannot be used:\n{}", .0.join("\n"))]
+pub struct BadSettings(Vec<String>);
+
+/// What the handler needs to know.
+pub struct Settings {
+    ledger: Url,
+    ledger_container: String,
+    factory_lab: Option<LabId>,
+    configuration: PathBuf,
+    resource_manager: Url,
+    service_bus: ServiceBus,
+    client_id: Option<String>,
+    clock: Clock,
+}
+
+enum ServiceBus {
+    /// Holds a key: never printed.
+    ConnectionString(String),
+    Namespace(String),
+}
+
+impl Settings {
+    /// Reads the settings from `variables`, usually the environment.
+    ///
+    /// # Errors
+    /// All that is missing or wrong, in one go.
+    pub fn read(variables: &BTreeMap<String, String>) -> Result<Self, BadSettings> {
+        let mut problems = Vec::new();
+        let get =
+            |name: &str| variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
+        let url = |name: &str, value: &str, problems: &mut Vec<String>| {
+            value
+                .parse::<Url>()
+                // Without the value: a connection string, put here by mistake, holds a key.
+                .map_err(|error| problems.push(format!("{name} is no URL: {error}")))
+                .ok()
+        };
+        let ledger = match get(LEDGER) {
+            Some(value) => url(LEDGER, value, &mut problems),
+            None => {
+                problems.push(format!("{LEDGER} is not set: the URL of the ledger's blob container"));
+                None
+            }
+        };
+        let ledger = ledger.and_then(|mut url| {
+            let path = url.path().trim_matches('/').to_owned();
+            let (account, container) = path.rsplit_once('/').unwrap_or(("", path.as_str()));
+            if container.is_empty() {
+                problems
+                    .push(format!("{LEDGER} names no container: add it to the URL, such as …/image-factory"));
+                return None;
+            }
+            url.set_path(&format!("/{account}"));
+            Some((url, container.to_owned()))
+        });
+        let factory_lab = get(FACTORY_LAB).and_then(|value| match lab(value) {
+            Ok(lab) => Some(lab),
+            Err(reason) => {
+                problems.push(format!("{FACTORY_LAB}: {reason}"));
+                None
+            }
+        });
+        let configuration = get(CONFIGURATION).map(PathBuf::from);
+        if configuration.is_none() {
+            problems.push(format!("{CONFIGURATION} is not set: the folder with Labs.json and GoldenImages"));
+        }
+        let resource_manager =
+            url(RESOURCE_MANAGER, get(RESOURCE_MANAGER).unwrap_or(PUBLIC_RESOURCE_MANAGER), &mut problems);
+        let service_bus = match (get(SERVICE_BUS), get(SERVICE_BUS_NAMESPACE)) {
+            (Some(text), _) => Some(ServiceBus::ConnectionString(text.to_owned())),
+            (None, Some(namespace)) => Some(ServiceBus::Namespace(namespace.to_owned())),
+            (None, None) => {
+                problems.push(format!(
+                    "{SERVICE_BUS_NAMESPACE} is not set: the namespace, such as ns.servicebus.windows.net"
+                ));
+                None
+            }
+        };
+        let clock = match get(CLOCK_VARIABLE).map_or(Ok(Clock::system()), str::parse) {
+            Ok(clock) => Some(clock),
+            Err(error) => {
+                problems.push(format!("{CLOCK_VARIABLE}: {error}"));
+                None
+            }
+        };
+        match (ledger, configuration, resource_manager, service_bus, clock) {
+            (
+                Some((ledger, ledger_container)),
+                Some(configuration),
+                Some(resource_manager),
+                Some(service_bus),
+                Some(clock),
+            ) if problems.is_empty() => Ok(Self {
+                ledger,
+                ledger_container,
+                factory_lab,
+                configuration,
+                resource_manager,
+                service_bus,
+                client_id: get(CLIENT_ID).map(str::to_owned),
+                clock,
+            }),
+            _ => Err(BadSettings(problems)),
+        }
+    }
+
+    /// The factory that these settings describe. Opens no connection yet.
+    ///
+    /// # Errors
+    /// If a client cannot be made of them.
+    pub fn factory(self) -> anyhow::Result<Factory> {
+        let user_assigned_id = self.client_id.map(UserAssignedId::ClientId);
+        let options = ManagedIdentityCredentialOptions { user_assigned_id, ..Default::default() };
+        let credential: Arc<dyn TokenCredential> = ManagedIdentityCredential::new(Some(options))?;
+        let client = match self.service_bus {
+            ServiceBus::ConnectionString(text) => ServiceBusClient::from_connection_string(&text)?,
+            ServiceBus::Namespace(namespace) => ServiceBusClient::new(&namespace, credential.clone())?,
+        };
+        let azure = Azure::new(AzureOptions {
+            resource_manager: self.resource_manager,
+            credential,
+            transport: None,
+            clock: self.clock.clone(),
+        })?;
+        let container = azure.container(&self.ledger, &self.ledger_container, BlobAuthorization::Bearer)?;
+        let outbox = Arc::new(ServiceBusOutbox::new(&client));
+        let source = Arc::new(Directory::new(self.configuration));
+        Ok(Factory::new(azure, Ledger::new(container), outbox, source, self.clock, self.factory_lab))
+    }
+}
+
+/// The lab of a resource id.
+fn lab(id: &str) -> Result<LabId, String> {
+    let wanted = "/subscriptions/{guid}/resourceGroups/{group}/providers/Microsoft.DevTestLab/labs/{lab}";
+    let parsed: ResourceId =
+        id.parse().map_err(|_| format!("'{id}' is no resource id; expected {wanted}"))?;
+    let name = parsed.named("labs").ok_or_else(|| format!("'{id}' names no lab; expected {wanted}"))?;
+    LabId::new(&parsed.subscription_id, parsed.resource_group.as_deref(), name)
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,337 @@
+//! What the factory remembers: one small JSON blob for each run, build and copy.
+//!
+//! Reads answer the document with its ETag; a write names the ETag that it read, so the later of two writers is refused
+//! and looks again ([`Ledger::update`]). A document's status, and when its next step wants to be woken, also stand in the
+//! blob's metadata: a listing of 5,000 a call tells how a run stands without reading a document.
+//!
+//! | blob | holds |
+//! |---|---|
+//! | `runs/{run}.json` | [`RunRecord`] |
+//! | `configurations/{run}.json` | the configuration that the run is pinned to |
+//! | `builds/{run}/{vm}.json` | [`BuildRecord`] |
+//! | `definitions/{run}/{vm}.json` | the template of that build |
+//! | `copies/{run}/{vm}/{lab}.json` | [`CopyRecord`] |
+
+mod record;
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+pub use record::{
+    BuildRecord, CopyRecord, Ending, Facts, Failure, ItemStatus, Kept, PlannedBuild, Record, RunRecord,
+    StepState,
+};
+
+use crate::{
+    azure::{AzureError, BlobItem, Condition, Container, ETag, ErrorKind},
+    domain::{ConfigurationFiles, LabId, RunId, VmName, names::lab_hash},
+};
+
+/// The code of a document that is there but is not what this program writes.
+pub const MALFORMED_LEDGER: &str = "MalformedLedger";
+/// How often a write that lost against another is tried again before it counts as transient.
+const WRITE_ATTEMPTS: usize = 8;
+/// Metadata name of an item's status.
+const STATUS: &str = "status";
+/// Metadata name of the moment at which an item wants to be woken, RFC 3339.
+const WAKE_AT: &str = "wakeat";
+/// Metadata name of the moment at which an item ended, RFC 3339.
+const ENDED_AT: &str = "endedat";
+/// Metadata name of how many copies a captured build has.
+const COPIES: &str = "copies";
+
+/// The name of a document, from what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    /// A run's document.
+    pub fn run(run: &RunId) -> Self {
+        Self(format!("runs/{run}.json"))
+    }
+    /// A build's document.
+    pub fn build(run: &RunId, vm: &VmName) -> Self {
+        Self(format!("builds/{run}/{vm}.json"))
+    }
+    /// A copy's document.
+    pub fn copy(run: &RunId, vm: &VmName, lab: &LabId) -> Self {
+        let lab_name = lab.lab_name().to_ascii_lowercase();
+        Self(format!("copies/{run}/{vm}/{lab_name}-{}.json", lab_hash(lab)))
+    }
+    /// The run that this is the document of, if it is a run's.
+    pub fn run_id(&self) -> Option<RunId> {
+        RunId::parse(self.0.strip_prefix("runs/")?.strip_suffix(".json")?).ok()
+    }
+    fn configuration(run: &RunId) -> Self {
+        Self(format!("configurations/{run}.json"))
+    }
+    fn definition(run: &RunId, vm: &VmName) -> Self {
+        Self(format!("definitions/{run}/{vm}.json"))
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A line of a listing.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The document.
+    pub key: Key,
+    /// How the item stands.
+    pub status: ItemStatus,
+    /// When it wants to be woken.
+    pub wake_at: Option<OffsetDateTime>,
+    /// When it ended.
+    pub ended_at: Option<OffsetDateTime>,
+    /// How many copies it has (builds that were captured).
+    pub copies: Option<usize>,
+}
+
+impl From<BlobItem> for Entry {
+    fn from(item: BlobItem) -> Self {
+        let text = |name: &str| item.metadata.get(name).map(String::as_str);
+        let moment = |name| text(name).and_then(|value| OffsetDateTime::parse(value, &Rfc3339).ok());
+        Self {
+            status: ItemStatus::from_word(text(STATUS).unwrap_or_default()),
+            wake_at: moment(WAKE_AT),
+            ended_at: moment(ENDED_AT),
+            copies: text(COPIES).and_then(|value| value.parse().ok()),
+            key: Key(item.name.clone()),
+        }
+    }
+}
+
+/// The ledger: a blob container of the factory's own storage account.
+#[derive(Clone)]
+pub struct Ledger {
+    container: Container,
+}
+
+impl Ledger {
+    /// The ledger in `container`.
+    pub fn new(container: Container) -> Self {
+        Self { container }
+    }
+
+    /// Makes the container if it is not there.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn prepare(&self) -> Result<(), AzureError> {
+        self.container.create_if_missing().await
+    }
+
+    /// A document with its ETag.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses, or the document is not of the expected form.
+    pub async fn read<R: Record>(&self, key: &Key) -> Result<Option<(R, ETag)>, AzureError> {
+        let Some((bytes, etag)) = self.container.get(&key.0).await? else {
+            return Ok(None);
+        };
+        Ok(Some((parse(key, &bytes)?, etag)))
+    }
+
+    /// Writes a document that must not be there yet. `false`: it is there, and stays as it is.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn create<R: Record>(
+        &self,
+        key: &Key,
+        record: &R,
+        copies: Option<usize>,
+    ) -> Result<bool, AzureError> {
+        created(self.write(key, record, copies, Condition::IfMissing).await)
+    }
+
+    /// Reads a document, lets `change` change it, and writes it back, again from the start if another was faster.
+    /// `change` answers whether there is something to write.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses, the document is not there, or others are always faster (then it is transient).
+    pub async fn update<R: Record>(
+        &self,
+        key: &Key,
+        mut change: impl FnMut(&mut R) -> bool + Send,
+        copies: impl Fn(&R) -> Option<usize> + Send,
+    ) -> Result<R, AzureError> {
+        let mut last = None;
+        for _ in 0..WRITE_ATTEMPTS {
+            let (mut record, etag) = self.read::<R>(key).await?.ok_or_else(|| missing(key))?;
+            if !change(&mut record) {
+                return Ok(record);
+            }
+            match self.write(key, &record, copies(&record), Condition::IfMatch(etag)).await {
+                Ok(_) => return Ok(record),
+                Err(error) if error.is_precondition() => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let error = last.unwrap_or_else(|| missing(key));
+        Err(AzureError { kind: ErrorKind::Transient { retry_after: None }, ..error })
+    }
+
+    async fn write<R: Record>(
+        &self,
+        key: &Key,
+        record: &R,
+        copies: Option<usize>,
+        condition: Condition,
+    ) -> Result<ETag, AzureError> {
+        let bytes = serde_json::to_vec(record).map_err(|error| malformed(key, &error))?;
+        let mut metadata = BTreeMap::from([(STATUS.to_owned(), record.status().word().to_owned())]);
+        let mut put = |name: &str, value: Option<String>| {
+            metadata.extend(value.map(|value| (name.to_owned(), value)));
+        };
+        put(WAKE_AT, record.wake_at().and_then(|at| at.format(&Rfc3339).ok()));
+        put(ENDED_AT, record.ended_at().and_then(|at| at.format(&Rfc3339).ok()));
+        put(COPIES, copies.map(|number| number.to_string()));
+        self.container.put(&key.0, bytes, &metadata, condition).await
+    }
+
+    /// All runs, newest last as far as their ids sort so.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn runs(&self) -> Result<Vec<Entry>, AzureError> {
+        self.list("runs/".to_owned()).await
+    }
+
+    /// A run's builds.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn builds(&self, run: &RunId) -> Result<Vec<Entry>, AzureError> {
+        self.list(format!("builds/{run}/")).await
+    }
+
+    /// A run's copies, as far as they were begun.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn copies(&self, run: &RunId) -> Result<Vec<Entry>, AzureError> {
+        self.list(format!("copies/{run}/")).await
+    }
+
+    async fn list(&self, prefix: String) -> Result<Vec<Entry>, AzureError> {
+        Ok(self.container.list(&prefix).await?.into_iter().map(Entry::from).collect())
+    }
+
+    /// Pins a run to `files`; answers what it was pinned to first, whoever did it.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn pin_configuration(
+        &self,
+        run: &RunId,
+        files: &ConfigurationFiles,
+    ) -> Result<ConfigurationFiles, AzureError> {
+        let key = Key::configuration(run);
+        let pinned: BTreeMap<&str, Pinned> =
+            files.files.iter().map(|(path, content)| (path.as_str(), Pinned::of(content))).collect();
+        let bytes = serde_json::to_vec(&pinned).map_err(|error| malformed(&key, &error))?;
+        created(self.container.put(&key.0, bytes, &BTreeMap::new(), Condition::IfMissing).await)?;
+        self.pinned_configuration(run).await?.ok_or_else(|| missing(&key))
+    }
+
+    /// What a run is pinned to.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses, or the document is not of the expected form.
+    pub async fn pinned_configuration(&self, run: &RunId) -> Result<Option<ConfigurationFiles>, AzureError> {
+        let key = Key::configuration(run);
+        let Some((bytes, _)) = self.container.get(&key.0).await? else {
+            return Ok(None);
+        };
+        let pinned: BTreeMap<String, Pinned> = parse(&key, &bytes)?;
+        Ok(Some(pinned.into_iter().map(|(path, content)| (path, content.bytes())).collect()))
+    }
+
+    /// Keeps the template of a build; one that is there stays.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn keep_definition(&self, run: &RunId, vm: &VmName, template: &[u8]) -> Result<(), AzureError> {
+        let key = Key::definition(run, vm);
+        created(self.container.put(&key.0, template.to_vec(), &BTreeMap::new(), Condition::IfMissing).await)?;
+        Ok(())
+    }
+
+    /// The template of a build.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses or the definition is not there.
+    pub async fn definition(&self, run: &RunId, vm: &VmName) -> Result<Vec<u8>, AzureError> {
+        let key = Key::definition(run, vm);
+        let found = self.container.get(&key.0).await?;
+        found.map(|(bytes, _)| bytes).ok_or_else(|| missing(&key))
+    }
+}
+
+/// A file of a pinned configuration: readable where it is text, as nearly all are.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Pinned {
+    Text(String),
+    Bytes { base64: String },
+}
+
+impl Pinned {
+    fn of(content: &[u8]) -> Self {
+        match std::str::from_utf8(content) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Bytes { base64: BASE64.encode(content) },
+        }
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.into_bytes(),
+            // Only this program writes these; what somebody spoilt by hand fails as a configuration.
+            Self::Bytes { base64 } => BASE64.decode(base64).unwrap_or_default(),
+        }
+    }
+}
+
+/// Whether a conditional creation wrote; that the document was there already is no error.
+fn created(result: Result<ETag, AzureError>) -> Result<bool, AzureError> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_precondition() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T, AzureError> {
+    serde_json::from_slice(bytes).map_err(|error| malformed(key, &error))
+}
+
+fn malformed(key: &Key, error: &serde_json::Error) -> AzureError {
+    ledger_error(key, ErrorKind::Permanent, MALFORMED_LEDGER, format!("the document cannot be used: {error}"))
+}
+
+fn missing(key: &Key) -> AzureError {
+    ledger_error(key, ErrorKind::NotFound, "MissingLedger", "the document is not there".to_owned())
+}
+
+fn ledger_error(key: &Key, kind: ErrorKind, code: &str, message: String) -> AzureError {
+    AzureError {
+        kind,
+        status: None,
+        code: code.to_owned(),
+        message,
+        correlation_id: None,
+        attempted: format!("ledger document {key}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

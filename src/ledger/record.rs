@@ -1,0 +1,415 @@
+//! What the ledger remembers: a document for each run, build and copy.
+//!
+//! Everything about an item is fixed when its document is made; only the states of its steps change afterwards, and a step
+//! changes its own alone. So two steps of one item never overwrite each other: the later writer reads again and puts its own
+//! state into the newer document.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::{
+    azure::{AzureError, OperationUrl},
+    domain::{
+        DeploymentName, FactorySettings, ImageName, ImagePath, LabId, OsType, RunId, RunReason, VmName,
+        messages::{FIRST_ATTEMPT, Queue},
+    },
+};
+
+/// Why something failed, as it is shown to people. Holds no secret: Azure's texts arrive here without their URLs' queries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// Azure's code, such as `InvalidTemplate`, or one of the factory's own, such as `DeadlineExceeded`.
+    pub code: String,
+    /// What happened, in Azure's words where Azure refused.
+    pub message: String,
+    /// Azure's correlation id, which its support asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+}
+
+impl Failure {
+    /// A failure that the factory itself found.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), correlation_id: None }
+    }
+}
+
+impl From<AzureError> for Failure {
+    fn from(error: AzureError) -> Self {
+        let message = format!("{}: {}", error.attempted, error.message);
+        Self { code: error.code, message, correlation_id: error.correlation_id }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)?;
+        match &self.correlation_id {
+            Some(id) => write!(f, " (correlation id {id})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "status")]
+pub enum Ending {
+    /// What the step's message asked for is true.
+    Succeeded,
+    /// It cannot become true.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// Where one step of one item stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepState {
+    /// The number of the message that the step waits for; the message that began it was number 1.
+    pub attempt: u32,
+    /// When that message becomes visible.
+    #[serde(with = "time::serde::rfc3339")]
+    pub wake_at: OffsetDateTime,
+    /// When the step began.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    /// When it ended.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<OffsetDateTime>,
+    /// How it ended; `None` while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+    /// What it waits for, in words for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waiting_for: String,
+    /// Transient failures in a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub troubles: u32,
+    /// Why it will fail, once what was half made is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Failure>,
+    /// Since when it is taking back.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<OffsetDateTime>,
+    /// What it found or made.
+    #[serde(default)]
+    pub facts: Facts,
+}
+
+impl StepState {
+    /// A step that begins now.
+    pub fn begin(now: OffsetDateTime) -> Self {
+        Self {
+            attempt: FIRST_ATTEMPT,
+            wake_at: now,
+            started_at: now,
+            ended_at: None,
+            ending: None,
+            waiting_for: String::new(),
+            troubles: 0,
+            failing: None,
+            failing_since: None,
+            facts: Facts::default(),
+        }
+    }
+
+    /// Whether it ended well.
+    pub fn succeeded(&self) -> bool {
+        self.ending == Some(Ending::Succeeded)
+    }
+
+    /// Why it failed, if it did.
+    pub fn failure(&self) -> Option<&Failure> {
+        match &self.ending {
+            Some(Ending::Failed { failure }) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+/// What a step found or made; each step fills what it knows. The names in Azure follow from the item, so these are only what
+/// does not.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Facts {
+    /// The operation in Azure whose end is waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationUrl>,
+    /// How often the effect was begun; a copy that fails is begun again a few times.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub begun: u32,
+    /// When the effect that is waited for was begun.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<OffsetDateTime>,
+    /// The operating system that the image really has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_type: Option<OsType>,
+    /// The compute VM behind the lab VM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compute_id: Option<String>,
+    /// Its OS disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_id: Option<String>,
+    /// Where the VHD stands, without SAS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vhd_url: Option<String>,
+    /// The custom image's resource id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom_image_id: Option<String>,
+    /// Images that were retired.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<String>,
+    /// Older images that stay, each with what blocks it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
+}
+
+/// An older image that stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// The image.
+    pub name: String,
+    /// What blocks its retirement.
+    pub reason: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// One run: what was planned from the pinned configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunRecord {
+    /// The run.
+    pub run: RunId,
+    /// What started it.
+    pub reason: RunReason,
+    /// The commit that it is pinned to.
+    pub commit: Option<String>,
+    /// When it started.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    /// The lab in which images are made, once it was found.
+    pub factory_lab: Option<LabId>,
+    /// The settings that it is pinned to.
+    pub settings: FactorySettings,
+    /// What people should know about the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Its builds, in order of image path.
+    pub builds: Vec<PlannedBuild>,
+    /// The states of its steps: `start-run` alone.
+    pub steps: BTreeMap<Queue, StepState>,
+}
+
+/// A build as the run planned it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedBuild {
+    /// The definition.
+    pub image_path: ImagePath,
+    /// The custom image's name in every lab.
+    pub image_name: ImageName,
+    /// The lab VM's name in the factory lab.
+    pub vm_name: VmName,
+    /// The labs that receive the image.
+    pub labs: Vec<LabId>,
+}
+
+/// One build: a definition of a run on its way to a captured VHD.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildRecord {
+    /// The run.
+    pub run: RunId,
+    /// When the run started.
+    #[serde(with = "time::serde::rfc3339")]
+    pub run_started_at: OffsetDateTime,
+    /// The commit that the run is pinned to.
+    pub commit: Option<String>,
+    /// What is built, under which names, for which labs.
+    #[serde(flatten)]
+    pub plan: PlannedBuild,
+    /// A line about the image, for people.
+    pub description: String,
+    /// The lab in which it is made.
+    pub factory_lab: LabId,
+    /// The settings that the run was pinned to.
+    pub settings: FactorySettings,
+    /// The states of its steps.
+    pub steps: BTreeMap<Queue, StepState>,
+}
+
+/// One copy: a build on its way into one lab.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyRecord {
+    /// The run.
+    pub run: RunId,
+    /// When the run started.
+    #[serde(with = "time::serde::rfc3339")]
+    pub run_started_at: OffsetDateTime,
+    /// The definition.
+    pub image_path: ImagePath,
+    /// The custom image's name.
+    pub image_name: ImageName,
+    /// A line about the image, for people.
+    pub description: String,
+    /// The operating system that the image has.
+    pub os_type: OsType,
+    /// The lab that receives it.
+    pub lab: LabId,
+    /// The lab in which it was made.
+    pub factory_lab: LabId,
+    /// The settings that the run was pinned to.
+    pub settings: FactorySettings,
+    /// The states of its steps.
+    pub steps: BTreeMap<Queue, StepState>,
+}
+
+/// How an item stands, as a listing shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemStatus {
+    /// A step goes on or is still to come.
+    Open,
+    /// All steps ended, and what the item is for is there.
+    Succeeded,
+    /// All steps ended, but what the item is for is not there.
+    Failed,
+}
+
+impl ItemStatus {
+    /// The word that stands in the document's metadata.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The status of a document's metadata; anything unknown counts as open, so that it is looked at again.
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "succeeded" => Self::Succeeded,
+            "failed" => Self::Failed,
+            _ => Self::Open,
+        }
+    }
+}
+
+/// A document of the ledger that steps work on.
+pub trait Record: Serialize + serde::de::DeserializeOwned + Clone + Send + Sync {
+    /// The states of its steps.
+    fn steps(&self) -> &BTreeMap<Queue, StepState>;
+    /// The states of its steps, to change.
+    fn steps_mut(&mut self) -> &mut BTreeMap<Queue, StepState>;
+    /// How the item stands.
+    fn status(&self) -> ItemStatus;
+
+    /// When the item ended: the end of its last step.
+    fn ended_at(&self) -> Option<OffsetDateTime> {
+        self.steps().values().filter_map(|state| state.ended_at).max()
+    }
+
+    /// The first moment at which one of its steps wants to be woken; `None` if none does.
+    fn wake_at(&self) -> Option<OffsetDateTime> {
+        self.steps().values().filter(|state| state.ending.is_none()).map(|state| state.wake_at).min()
+    }
+
+    /// The state of a step.
+    fn step(&self, step: Queue) -> Option<&StepState> {
+        self.steps().get(&step)
+    }
+
+    /// What a step found or made.
+    fn facts(&self, step: Queue) -> Option<&Facts> {
+        self.step(step).map(|state| &state.facts)
+    }
+}
+
+impl Record for RunRecord {
+    fn steps(&self) -> &BTreeMap<Queue, StepState> {
+        &self.steps
+    }
+    fn steps_mut(&mut self) -> &mut BTreeMap<Queue, StepState> {
+        &mut self.steps
+    }
+    fn status(&self) -> ItemStatus {
+        match self.step(Queue::StartRun).and_then(|state| state.ending.as_ref()) {
+            None => ItemStatus::Open,
+            Some(Ending::Succeeded) => ItemStatus::Succeeded,
+            Some(Ending::Failed { .. }) => ItemStatus::Failed,
+        }
+    }
+}
+
+impl Record for BuildRecord {
+    fn steps(&self) -> &BTreeMap<Queue, StepState> {
+        &self.steps
+    }
+    fn steps_mut(&mut self) -> &mut BTreeMap<Queue, StepState> {
+        &mut self.steps
+    }
+    fn status(&self) -> ItemStatus {
+        let ended = |step| self.step(step).is_some_and(|state: &StepState| state.ending.is_some());
+        let captured = self.captured().is_some();
+        let cleared = ended(Queue::DeleteVm) && (!captured || ended(Queue::RetireImages));
+        match (cleared, captured) {
+            (false, _) => ItemStatus::Open,
+            (true, true) => ItemStatus::Succeeded,
+            (true, false) => ItemStatus::Failed,
+        }
+    }
+}
+
+impl BuildRecord {
+    /// The deployment that makes the VM.
+    pub fn deployment(&self) -> DeploymentName {
+        DeploymentName::derive(&self.run, &self.plan.image_path)
+    }
+
+    /// The capture, once it succeeded.
+    pub fn captured(&self) -> Option<&StepState> {
+        self.step(Queue::CaptureImage).filter(|state| state.succeeded())
+    }
+
+    /// Why there will be no image, if there will be none.
+    pub fn failure(&self) -> Option<&Failure> {
+        [Queue::CreateVm, Queue::CaptureImage].iter().find_map(|step| self.step(*step)?.failure())
+    }
+}
+
+impl Record for CopyRecord {
+    fn steps(&self) -> &BTreeMap<Queue, StepState> {
+        &self.steps
+    }
+    fn steps_mut(&mut self) -> &mut BTreeMap<Queue, StepState> {
+        &mut self.steps
+    }
+    fn status(&self) -> ItemStatus {
+        let copied = self.step(Queue::CopyImage);
+        let retired = self.step(Queue::RetireImages).is_some_and(|state| state.ending.is_some());
+        match copied.and_then(|state| state.ending.as_ref()) {
+            Some(Ending::Failed { .. }) => ItemStatus::Failed,
+            Some(Ending::Succeeded) if retired => ItemStatus::Succeeded,
+            _ => ItemStatus::Open,
+        }
+    }
+}
+
+impl CopyRecord {
+    /// The VHD's name in the lab's storage account.
+    pub fn vhd(&self) -> String {
+        self.image_name.target_vhd_blob(&self.lab)
+    }
+}

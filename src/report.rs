@@ -1,0 +1,328 @@
+//! How a run went: from the ledger, for people (a table) and machines (JSON).
+
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::{
+    azure::AzureError,
+    domain::{ImageName, ImagePath, LabId, RunId, RunReason, VmName, messages::Queue},
+    ledger::{
+        BuildRecord, CopyRecord, Ending, Failure, Kept, Key, Ledger, PlannedBuild, Record, RunRecord,
+        StepState,
+    },
+};
+
+/// A word for how something stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Status {
+    /// Not begun.
+    Waiting,
+    /// Going on.
+    Running,
+    /// There.
+    Succeeded,
+    /// Not there, with a reason.
+    Failed,
+    /// Not there because what it needs failed.
+    Skipped,
+}
+
+impl Status {
+    fn of(state: Option<&StepState>) -> Self {
+        match state.map(|state| &state.ending) {
+            None => Self::Waiting,
+            Some(None) => Self::Running,
+            Some(Some(Ending::Succeeded)) => Self::Succeeded,
+            Some(Some(Ending::Failed { .. })) => Self::Failed,
+        }
+    }
+
+    /// The word for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Skipped)
+    }
+}
+
+/// A run as the ledger knows it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunReport {
+    /// The run itself.
+    pub run: RunLine,
+    /// Its images, in order of image path.
+    pub images: Vec<ImageLine>,
+    /// What retired because of it.
+    pub retired: Vec<RetiredLine>,
+}
+
+/// The run itself.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunLine {
+    /// Its id.
+    pub id: RunId,
+    /// What started it.
+    pub reason: RunReason,
+    /// The commit that it is pinned to.
+    pub commit: Option<String>,
+    /// How it stands.
+    pub status: Status,
+    /// Why it failed, if it did.
+    pub error: Option<Failure>,
+    /// What people should know about its configuration.
+    pub warnings: Vec<String>,
+    /// When it started.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    /// When its last item ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub ended_at: Option<OffsetDateTime>,
+}
+
+/// One image.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageLine {
+    /// The definition.
+    pub image_path: ImagePath,
+    /// The custom image's name.
+    pub image_name: ImageName,
+    /// The factory VM's name.
+    pub vm_name: VmName,
+    /// How its build stands.
+    pub status: Status,
+    /// Which step it is in, and what that waits for.
+    pub progress: Option<String>,
+    /// When its build began and ended.
+    #[serde(flatten)]
+    pub times: Times,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// The labs that receive it.
+    pub labs: Vec<LabLine>,
+}
+
+/// When something began and ended.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Times {
+    /// When it began.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub started_at: Option<OffsetDateTime>,
+    /// When it ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub ended_at: Option<OffsetDateTime>,
+}
+
+impl Times {
+    fn of<'a>(states: impl IntoIterator<Item = Option<&'a StepState>>) -> Self {
+        let states: Vec<&StepState> = states.into_iter().flatten().collect();
+        let ended = states.iter().all(|state| state.ending.is_some());
+        Self {
+            started_at: states.iter().map(|state| state.started_at).min(),
+            ended_at: states.iter().filter_map(|state| state.ended_at).max().filter(|_| ended),
+        }
+    }
+
+    fn minutes(self, now: OffsetDateTime) -> String {
+        let Some(started) = self.started_at else {
+            return String::new();
+        };
+        let taken = self.ended_at.unwrap_or(now) - started;
+        format!("{}:{:02}", taken.whole_minutes(), taken.whole_seconds().rem_euclid(60))
+    }
+}
+
+/// One image in one lab.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LabLine {
+    /// The lab's subscription.
+    pub subscription_id: String,
+    /// The lab's resource group, where Labs.json names it.
+    pub resource_group: Option<String>,
+    /// The lab.
+    pub lab_name: String,
+    /// How the copy stands.
+    pub status: Status,
+    /// What it waits for.
+    pub progress: Option<String>,
+    /// When the copy began and ended.
+    #[serde(flatten)]
+    pub times: Times,
+    /// The custom image's resource id.
+    pub custom_image_id: Option<String>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// Older images that stay in the lab, each with what blocks its retirement.
+    pub kept: Vec<Kept>,
+}
+
+/// A custom image that retired.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetiredLine {
+    /// The lab that it stood in.
+    pub lab_name: String,
+    /// The image.
+    pub image_name: String,
+}
+
+impl RunReport {
+    /// Reads a run from the ledger; `None` if it does not know the run.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn read(ledger: &Ledger, run: &RunId) -> Result<Option<Self>, AzureError> {
+        let Some((record, _)) = ledger.read::<RunRecord>(&Key::run(run)).await? else {
+            return Ok(None);
+        };
+        let (mut images, mut retired) = (Vec::new(), Vec::new());
+        for plan in &record.builds {
+            let build =
+                ledger.read::<BuildRecord>(&Key::build(run, &plan.vm_name)).await?.map(|(build, _)| build);
+            let mut image = image_line(plan, build.as_ref());
+            for lab in &plan.labs {
+                let key = Key::copy(run, &plan.vm_name, lab);
+                let copy = match build.as_ref().and_then(BuildRecord::captured) {
+                    Some(_) => ledger.read::<CopyRecord>(&key).await?.map(|(copy, _)| copy),
+                    None => None,
+                };
+                let names = copy
+                    .iter()
+                    .flat_map(|copy| copy.facts(Queue::RetireImages))
+                    .flat_map(|facts| &facts.retired);
+                retired.extend(names.map(|name| RetiredLine {
+                    lab_name: lab.lab_name().to_owned(),
+                    image_name: name.clone(),
+                }));
+                let mut line = lab_line(lab, copy.as_ref());
+                if image.status == Status::Failed {
+                    line.status = Status::Skipped;
+                }
+                image.labs.push(line);
+            }
+            images.push(image);
+        }
+        Ok(Some(Self { run: run_line(&record), images, retired }))
+    }
+
+    /// Whether every image stands in every lab that asked for it.
+    pub fn succeeded(&self) -> bool {
+        let good = |status| status == Status::Succeeded;
+        let image = |image: &ImageLine| good(image.status) && image.labs.iter().all(|lab| good(lab.status));
+        good(self.run.status) && self.images.iter().all(image)
+    }
+
+    /// A table for people: a row for each image and lab.
+    pub fn table(&self, now: OffsetDateTime) -> Table {
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(["Image", "Lab", "State", "Minutes", "Error"]);
+        for image in &self.images {
+            let error = image.error.as_ref().map(ToString::to_string).unwrap_or_default();
+            table.add_row([
+                Cell::new(&image.image_path),
+                Cell::new("(factory)"),
+                state_cell(image.status),
+                Cell::new(image.times.minutes(now)),
+                Cell::new(error),
+            ]);
+            for lab in &image.labs {
+                let error = lab.error.as_ref().map(ToString::to_string).unwrap_or_default();
+                table.add_row([
+                    Cell::new(""),
+                    Cell::new(&lab.lab_name),
+                    state_cell(lab.status),
+                    Cell::new(lab.times.minutes(now)),
+                    Cell::new(error),
+                ]);
+            }
+        }
+        table
+    }
+}
+
+fn state_cell(status: Status) -> Cell {
+    let color = match status {
+        Status::Succeeded => Color::Green,
+        Status::Failed => Color::Red,
+        Status::Skipped => Color::Yellow,
+        Status::Waiting | Status::Running => Color::Blue,
+    };
+    Cell::new(status.word()).fg(color)
+}
+
+fn run_line(record: &RunRecord) -> RunLine {
+    let state = record.step(Queue::StartRun);
+    let status = match Status::of(state) {
+        Status::Waiting => Status::Running,
+        status => status,
+    };
+    RunLine {
+        id: record.run.clone(),
+        reason: record.reason,
+        commit: record.commit.clone(),
+        status,
+        error: state.and_then(StepState::failure).cloned(),
+        warnings: record.warnings.clone(),
+        started_at: record.started_at,
+        ended_at: record.ended_at(),
+    }
+}
+
+fn image_line(plan: &PlannedBuild, build: Option<&BuildRecord>) -> ImageLine {
+    let create = build.and_then(|build| build.step(Queue::CreateVm));
+    let capture = build.and_then(|build| build.step(Queue::CaptureImage));
+    let status = match (Status::of(create), Status::of(capture)) {
+        (Status::Succeeded, Status::Waiting) => Status::Running,
+        (Status::Succeeded, status) => status,
+        (status, _) => status,
+    };
+    let going = [(Queue::CaptureImage, capture), (Queue::CreateVm, create)].into_iter();
+    ImageLine {
+        image_path: plan.image_path.clone(),
+        image_name: plan.image_name.clone(),
+        vm_name: plan.vm_name.clone(),
+        status,
+        progress: going.filter_map(|(step, state)| Some(format!("{step}: {}", waiting_for(state?)?))).next(),
+        times: Times::of([create, capture]),
+        error: build.and_then(BuildRecord::failure).cloned(),
+        labs: Vec::new(),
+    }
+}
+
+fn lab_line(lab: &LabId, copy: Option<&CopyRecord>) -> LabLine {
+    let state = copy.and_then(|copy| copy.step(Queue::CopyImage));
+    LabLine {
+        subscription_id: lab.subscription_id().to_owned(),
+        resource_group: lab.resource_group().map(str::to_owned),
+        lab_name: lab.lab_name().to_owned(),
+        status: Status::of(state),
+        progress: state.and_then(waiting_for).map(str::to_owned),
+        times: Times::of([state]),
+        custom_image_id: state.and_then(|state| state.facts.custom_image_id.clone()),
+        error: state.and_then(StepState::failure).cloned(),
+        kept: copy
+            .and_then(|copy| copy.facts(Queue::RetireImages))
+            .map(|facts| facts.kept.clone())
+            .unwrap_or_default(),
+    }
+}
+
+fn waiting_for(state: &StepState) -> Option<&str> {
+    (state.ending.is_none()).then_some(state.waiting_for.as_str())
+}

@@ -1,0 +1,103 @@
+//! The steps: each makes its message true, a little in every invocation.
+//!
+//! A step *looks* at what Azure has, *decides* with a pure function, does one thing and ends; it never sleeps. Waiting is the
+//! same message again, later. What all steps share — whose turn it is, deadlines, trouble, the order of effect, ledger and
+//! message — is [`turn`]; a step's own file knows only its own part of Azure.
+//!
+//! To add a step: a file here, its word in [`Queue`](crate::domain::Queue), a folder in `functions/`.
+
+mod capture_image;
+pub mod cleanup;
+mod copy_image;
+mod create_vm;
+mod delete_vm;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod lab_storage;
+mod outbox;
+mod pace;
+mod progress;
+mod retire_images;
+mod start_run;
+mod tags;
+mod turn;
+
+use std::sync::Arc;
+
+use factory_clock::Clock;
+
+pub use outbox::{Envelope, Outbox, OutboxError};
+pub use turn::{StepError, Told};
+
+use crate::{
+    azure::Azure,
+    domain::{
+        LabId, Message, VmName,
+        messages::{RetireImages, Step},
+    },
+    ledger::{Key, Ledger},
+    source::Source,
+};
+use lab_storage::LabStorages;
+
+/// Everything that steps may touch.
+#[derive(Clone)]
+pub struct Factory {
+    /// Azure's interfaces.
+    pub azure: Azure,
+    /// What the factory remembers.
+    pub ledger: Ledger,
+    /// Where messages go.
+    pub outbox: Arc<dyn Outbox>,
+    /// Where configuration comes from.
+    pub source: Arc<dyn Source>,
+    /// The time.
+    pub clock: Clock,
+    /// The lab in which images are made, unless `factory.json` names one.
+    pub factory_lab: Option<LabId>,
+    storages: LabStorages,
+}
+
+impl Factory {
+    /// A factory of these parts.
+    pub fn new(
+        azure: Azure,
+        ledger: Ledger,
+        outbox: Arc<dyn Outbox>,
+        source: Arc<dyn Source>,
+        clock: Clock,
+        factory_lab: Option<LabId>,
+    ) -> Self {
+        let storages = LabStorages::new(azure.clone(), clock.clone());
+        Self { azure, ledger, outbox, source, clock, factory_lab, storages }
+    }
+
+    /// Handles one message: the whole of an invocation.
+    ///
+    /// # Errors
+    /// Only where a later delivery of the same message must be tried or the message is of no use: it names no item of the
+    /// ledger, or the next message could not be sent. Trouble with Azure is no error; the message is scheduled again.
+    pub async fn handle(&self, message: &Message) -> Result<Told, StepError> {
+        let build = |path| Key::build(&message.run, &VmName::derive(&message.run, path));
+        let copy = |path, lab| Key::copy(&message.run, &VmName::derive(&message.run, path), lab);
+        match &message.step {
+            Step::StartRun(start) => start_run::handle(self, message, start).await,
+            Step::CreateVm(step) => {
+                turn::take(self, &create_vm::CreateVm, &build(&step.image_path), message).await
+            }
+            Step::CaptureImage(step) => {
+                turn::take(self, &capture_image::CaptureImage, &build(&step.image_path), message).await
+            }
+            Step::DeleteVm(step) => {
+                turn::take(self, &delete_vm::DeleteVm, &build(&step.image_path), message).await
+            }
+            Step::CopyImage(step) => copy_image::handle(self, message, step).await,
+            Step::RetireImages(RetireImages { image_path, lab: Some(lab) }) => {
+                turn::take(self, &retire_images::InLab, &copy(image_path, lab), message).await
+            }
+            Step::RetireImages(RetireImages { image_path, lab: None }) => {
+                turn::take(self, &retire_images::InFactory, &build(image_path), message).await
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! capture-image: the generalised VM's OS disk stands as a VHD in the factory lab's storage account, with its companion.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use serde_json::json;
+use time::format_description::well_known::Rfc3339;
+
+use super::{
+    Factory,
+    lab_storage::LabStorage,
+    progress::{self, CopyStands},
+    tags,
+    turn::{ItemStep, Next},
+};
+use crate::{
+    azure::{AzureError, Condition, CopyStatus, Disk, DiskAccess, DiskAccessProgress, OperationUrl},
+    domain::{
+        LabId, Message, Queue,
+        messages::{CopyImage, ImageStep, RetireImages, Step},
+    },
+    ledger::{BuildRecord, Failure, Record as _, StepState},
+    secret::Secret,
+};
+
+/// While Azure opens or closes a disk's access.
+const DISK_ACCESS_WAIT: Duration = Duration::from_secs(5);
+/// An open SAS outlives the copy's deadline by this, so that it never expires under a copy that may still succeed.
+const SAS_MARGIN: Duration = Duration::from_secs(3600);
+/// The state of a disk whose SAS is out.
+const ACTIVE_SAS: &str = "ActiveSAS";
+
+/// The step.
+pub struct CaptureImage;
+
+#[async_trait]
+impl ItemStep for CaptureImage {
+    type Record = BuildRecord;
+    const STEP: Queue = Queue::CaptureImage;
+
+    fn deadline(&self, record: &BuildRecord) -> Duration {
+        record.settings.deadlines.capture_image
+    }
+
+    async fn advance(
+        &self,
+        factory: &Factory,
+        record: &BuildRecord,
+        state: &mut StepState,
+    ) -> Result<Next, AzureError> {
+        let storage = factory.storages.get(&record.factory_lab).await?;
+        let vhd = storage.container.properties(&record.plan.image_name.factory_vhd_blob()).await?;
+        Ok(match progress::judge(vhd.as_ref(), state, factory.clock.now()) {
+            CopyStands::Absent => begin(factory, record, state, &storage).await?,
+            CopyStands::Goes { after, progress } => Next::wait(after, progress),
+            CopyStands::Complete => finish(factory, record, state, &storage).await?,
+            CopyStands::Broken => {
+                storage.container.delete(&record.plan.image_name.factory_vhd_blob()).await?;
+                give_back(factory, record, state).await?;
+                Next::wait(DISK_ACCESS_WAIT, "a broken copy to be begun again")
+            }
+            CopyStands::Failed(failure) => Next::Failed(failure),
+        })
+    }
+
+    async fn take_back(
+        &self,
+        factory: &Factory,
+        record: &BuildRecord,
+        state: &mut StepState,
+    ) -> Result<Option<Duration>, AzureError> {
+        let storage = factory.storages.get(&record.factory_lab).await?;
+        let name = record.plan.image_name.factory_vhd_blob();
+        if let Some(blob) = storage.container.properties(&name).await? {
+            if let Some(copy) = blob.copy.filter(|copy| copy.status == CopyStatus::Pending) {
+                storage.container.abort_copy(&name, &copy.id).await?;
+            }
+            // The companion first: one without its VHD would lie.
+            storage.container.delete(&record.plan.image_name.companion_blob()).await?;
+            storage.container.delete(&name).await?;
+        }
+        Ok(give_back(factory, record, state).await?.then_some(DISK_ACCESS_WAIT))
+    }
+
+    fn follow_ups(&self, record: &BuildRecord, state: &StepState, _attempt: u32) -> Vec<Message> {
+        let image_path = &record.plan.image_path;
+        let mut steps = Vec::new();
+        if state.succeeded() {
+            let copy = |lab: &LabId| CopyImage { image_path: image_path.clone(), lab: lab.clone() };
+            steps.extend(record.plan.labs.iter().map(copy).map(Step::CopyImage));
+            steps.push(Step::RetireImages(RetireImages { image_path: image_path.clone(), lab: None }));
+        }
+        if state.ending.is_some() {
+            steps.push(Step::DeleteVm(ImageStep { image_path: image_path.clone() }));
+        }
+        steps.into_iter().map(|step| Message::first(record.run.clone(), step)).collect()
+    }
+
+    fn copies(&self, record: &BuildRecord) -> Option<usize> {
+        record.captured().map(|_| record.plan.labs.len())
+    }
+}
+
+/// Opens the disk and starts its copy.
+async fn begin(
+    factory: &Factory,
+    record: &BuildRecord,
+    state: &mut StepState,
+    storage: &LabStorage,
+) -> Result<Next, AzureError> {
+    if let Some(operation) = state.facts.operation.clone() {
+        return match factory.azure.disk_access(&operation).await? {
+            DiskAccessProgress::Running => Ok(Next::wait(DISK_ACCESS_WAIT, "the disk's SAS")),
+            DiskAccessProgress::Granted(source) => {
+                state.facts.operation = None;
+                start_copy(factory, record, state, storage, &source).await
+            }
+            DiskAccessProgress::Failed(error) => {
+                state.facts.operation = None;
+                Err(error)
+            }
+            DiskAccessProgress::Gone => {
+                state.facts.operation = None;
+                Ok(Next::wait(DISK_ACCESS_WAIT, "the disk's SAS, asked for again"))
+            }
+        };
+    }
+    let disk = match os_disk(factory, record).await? {
+        Ok(disk) => disk,
+        Err(failure) => return Ok(Next::Failed(failure)),
+    };
+    state.facts.disk_id = Some(disk.id.clone());
+    if disk.state.eq_ignore_ascii_case(ACTIVE_SAS) {
+        // An answer was lost: its SAS is unknown and serves nobody.
+        factory.azure.end_disk_access(&disk.id).await?;
+        return Ok(Next::wait(DISK_ACCESS_WAIT, "an earlier SAS of the disk to be given back"));
+    }
+    let life = record.settings.deadlines.capture_image + SAS_MARGIN;
+    match factory.azure.begin_disk_access(&disk.id, life).await? {
+        DiskAccess::Granted(source) => start_copy(factory, record, state, storage, &source).await,
+        DiskAccess::Pending { operation, .. } => {
+            state.facts.operation = Some(operation);
+            Ok(Next::wait(DISK_ACCESS_WAIT, "the disk's SAS"))
+        }
+    }
+}
+
+/// The SAS lives only in this call: it is in no message and no document.
+async fn start_copy(
+    factory: &Factory,
+    record: &BuildRecord,
+    state: &mut StepState,
+    storage: &LabStorage,
+    source: &Secret<String>,
+) -> Result<Next, AzureError> {
+    storage.container.create_if_missing().await?;
+    let name = record.plan.image_name.factory_vhd_blob();
+    let metadata = tags::metadata(&record.run, &record.plan.image_path);
+    storage.container.start_copy(&name, source, &metadata).await?;
+    progress::begun(state, factory.clock.now());
+    Ok(Next::wait(progress::AFTER_BEGINNING, "VHD copy"))
+}
+
+/// The VHD is complete: gives the SAS back, then writes the companion, which makes the VHD count.
+async fn finish(
+    factory: &Factory,
+    record: &BuildRecord,
+    state: &mut StepState,
+    storage: &LabStorage,
+) -> Result<Next, AzureError> {
+    // Asked once more by delete-vm, which must find no SAS: here it is enough that Azure accepted it.
+    give_back(factory, record, state).await?;
+    let plan = &record.plan;
+    let created = record.run_started_at.format(&Rfc3339).unwrap_or_default();
+    let os_type = record.facts(Queue::CreateVm).and_then(|facts| facts.os_type);
+    let companion = json!({
+        "imageName": plan.image_name,
+        "imagePath": plan.image_path,
+        "description": record.description,
+        "osType": os_type,
+        "vhdFileName": plan.image_name.factory_vhd_blob(),
+        "timestamp": created,
+        "run": record.run,
+        "commit": record.commit,
+    });
+    let metadata: BTreeMap<String, String> = tags::metadata(&record.run, &plan.image_path);
+    let bytes = companion.to_string().into_bytes();
+    match storage
+        .container
+        .put(&plan.image_name.companion_blob(), bytes, &metadata, Condition::IfMissing)
+        .await
+    {
+        Ok(_) => {}
+        Err(error) if error.is_precondition() => {}
+        Err(error) => return Err(error),
+    }
+    state.facts.vhd_url = Some(storage.container.url(&plan.image_name.factory_vhd_blob()));
+    Ok(Next::Succeeded)
+}
+
+/// The OS disk of the VM that create-vm made.
+async fn os_disk(factory: &Factory, record: &BuildRecord) -> Result<Result<Disk, Failure>, AzureError> {
+    let gone = |what: &str| Ok(Err(Failure::new("VmGone", format!("{what} is not there any more"))));
+    let Some(compute_id) = record.facts(Queue::CreateVm).and_then(|facts| facts.compute_id.as_deref()) else {
+        return gone("the note of the compute VM");
+    };
+    let Some(vm) = factory.azure.compute_vm(compute_id).await? else {
+        return gone("the compute VM");
+    };
+    let Some(disk_id) = vm.os_disk_id else {
+        return gone("the VM's OS disk");
+    };
+    if vm.data_disks > 0 {
+        tracing::warn!(image = %record.plan.image_path, disks = vm.data_disks, "data disks are not part of the image");
+    }
+    match factory.azure.disk(&disk_id).await? {
+        Some(disk) => Ok(Ok(disk)),
+        None => gone("the VM's OS disk"),
+    }
+}
+
+/// Gives an open SAS of the disk back; whether there was one.
+pub(super) async fn give_back(
+    factory: &Factory,
+    record: &BuildRecord,
+    state: &mut StepState,
+) -> Result<bool, AzureError> {
+    let operation: Option<OperationUrl> = state.facts.operation.take();
+    let known = state.facts.disk_id.clone();
+    let known = known.or_else(|| record.facts(Queue::CaptureImage).and_then(|facts| facts.disk_id.clone()));
+    let Some(disk_id) = known else { return Ok(false) };
+    let Some(disk) = factory.azure.disk(&disk_id).await? else {
+        return Ok(false);
+    };
+    let open = operation.is_some() || disk.state.eq_ignore_ascii_case(ACTIVE_SAS);
+    if open {
+        match factory.azure.end_disk_access(&disk_id).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(open)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! A lab with the storage account in which its VHDs stand.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use factory_clock::Clock;
+use time::{Duration, OffsetDateTime};
+
+use crate::{
+    azure::{Azure, AzureError, BlobAuthorization, Container, ErrorKind, Lab},
+    domain::LabId,
+};
+
+/// The container for VHDs in a lab's storage account; Microsoft's sample uses the same.
+pub const VHD_CONTAINER: &str = "imagefactoryvhds";
+
+/// How long a lab's account and key are taken as known. Looking them up costs three calls, which every look at a copy would
+/// repeat; a rotated key is noticed by the refusal, see [`LabStorages::forget`].
+const KNOWN_FOR: Duration = Duration::minutes(10);
+
+/// A lab and the container of its VHDs.
+#[derive(Clone)]
+pub struct LabStorage {
+    /// The lab.
+    pub lab: Lab,
+    /// The container for VHDs in its storage account.
+    pub container: Container,
+}
+
+/// The labs that were looked up lately. Only a cache: every process may start with an empty one.
+#[derive(Clone)]
+pub struct LabStorages {
+    azure: Azure,
+    clock: Clock,
+    known: Arc<Mutex<BTreeMap<LabId, (OffsetDateTime, LabStorage)>>>,
+}
+
+impl LabStorages {
+    pub(super) fn new(azure: Azure, clock: Clock) -> Self {
+        Self { azure, clock, known: Arc::default() }
+    }
+
+    /// The lab and its container.
+    ///
+    /// # Errors
+    /// If Azure refuses, or the lab is not there: then permanently, since a lab does not come by waiting.
+    pub async fn get(&self, lab: &LabId) -> Result<LabStorage, AzureError> {
+        let now = self.clock.now();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(lab).cloned();
+        if let Some((since, storage)) = known
+            && now - since < KNOWN_FOR
+        {
+            return Ok(storage);
+        }
+        let storage = self.look_up(lab).await?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(lab.clone(), (now, storage.clone()));
+        Ok(storage)
+    }
+
+    /// Looks every lab up again next time: an account refused a key that was known.
+    pub fn forget(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    async fn look_up(&self, id: &LabId) -> Result<LabStorage, AzureError> {
+        let found = self.azure.find_lab(id.subscription_id(), id.resource_group(), id.lab_name()).await?;
+        let lab = found.ok_or_else(|| absent(format!("lab {}", id.lab_name()), id))?;
+        let account = self.azure.storage_account(&lab.storage_account_id).await?;
+        let account =
+            account.ok_or_else(|| absent(format!("storage account of lab {}", id.lab_name()), id))?;
+        let key = self.azure.storage_key(&account.id).await?;
+        let authorization = BlobAuthorization::SharedKey { account: account.name.clone(), key };
+        let container = self.azure.container(&account.blob_endpoint, VHD_CONTAINER, authorization)?;
+        Ok(LabStorage { lab, container })
+    }
+}
+
+/// The error for a lab, or a part of it, that is not there.
+pub fn absent(what: String, id: &LabId) -> AzureError {
+    let place = match id.resource_group() {
+        Some(group) => format!("resource group {group} of subscription {}", id.subscription_id()),
+        None => format!("subscription {}", id.subscription_id()),
+    };
+    AzureError {
+        kind: ErrorKind::Permanent,
+        status: Some(404),
+        code: "ResourceNotFound".to_owned(),
+        message: format!(
+            "it was not found in {place}; correct Labs.json, or give the factory's identity a role on it"
+        ),
+        correlation_id: None,
+        attempted: what,
+    }
+}

@@ -1,0 +1,374 @@
+//! A turn: what happens around a step's own work in one invocation.
+//!
+//! 1. Read the item. Is it this message's turn? A copy of an earlier message changes nothing; a copy of the last one only
+//!    repeats what that one sent, in case it died before sending.
+//! 2. Let the step look, decide and act.
+//! 3. Trouble that passes is a longer wait. Trouble that stays, or a missed deadline, is a failure: then what was half made
+//!    is taken back first.
+//! 4. Write the ledger, then send the next message, then answer. Dying between any two is repaired by redelivery.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use tracing::{info, warn};
+
+use super::{Envelope, Factory, OutboxError, pace};
+use crate::{
+    azure::{AzureError, ErrorKind},
+    domain::{Message, Queue},
+    ledger::{Ending, Failure, Key, MALFORMED_LEDGER, Record, StepState},
+};
+
+/// How long taking back what was half made may take before the failure is reported without it.
+const TAKE_BACK_DEADLINE: time::Duration = time::Duration::hours(2);
+/// How often in a row a refused key is looked up again before the refusal counts.
+const KEY_TRIES: u32 = 3;
+/// The storage service's codes for a wrong signature: of the call, and of a copy's source.
+const KEY_REFUSED_CODES: [&str; 2] = ["AuthenticationFailed", "CannotVerifyCopySource"];
+/// The factory's own code for a missed deadline.
+const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+
+/// What a step found.
+#[derive(Debug)]
+pub enum Next {
+    /// Not there yet: look again after this.
+    Wait {
+        /// The time until the next look.
+        after: Duration,
+        /// What is waited for, in words for people.
+        waiting_for: String,
+    },
+    /// What the message asks for is true.
+    Succeeded,
+    /// It cannot become true.
+    Failed(Failure),
+}
+
+impl Next {
+    /// Look again `after` this.
+    pub fn wait(after: Duration, waiting_for: impl Into<String>) -> Self {
+        Self::Wait { after, waiting_for: waiting_for.into() }
+    }
+}
+
+/// A step, as the turn sees it.
+#[async_trait]
+pub trait ItemStep: Send + Sync {
+    /// The document of the item that it works on.
+    type Record: Record;
+    /// Its name.
+    const STEP: Queue;
+
+    /// How long it may take.
+    fn deadline(&self, record: &Self::Record) -> Duration;
+
+    /// Looks, decides and acts once. `state` is written to the ledger afterwards.
+    ///
+    /// # Errors
+    /// What Azure refused: transient trouble waits, everything else fails the item.
+    async fn advance(
+        &self,
+        factory: &Factory,
+        record: &Self::Record,
+        state: &mut StepState,
+    ) -> Result<Next, AzureError>;
+
+    /// Takes away what was half made, before a failure is reported. `Some`: not done yet, look again after this.
+    ///
+    /// # Errors
+    /// What Azure refused; it is tried again until [`TAKE_BACK_DEADLINE`].
+    async fn take_back(
+        &self,
+        _factory: &Factory,
+        _record: &Self::Record,
+        _state: &mut StepState,
+    ) -> Result<Option<Duration>, AzureError> {
+        Ok(None)
+    }
+
+    /// The messages that follow message number `attempt`, besides the step's own next one. A function of the ledger alone,
+    /// so that a redelivered message can repeat them.
+    fn follow_ups(&self, record: &Self::Record, state: &StepState, attempt: u32) -> Vec<Message>;
+
+    /// How many copies the item has, for listings.
+    fn copies(&self, _record: &Self::Record) -> Option<usize> {
+        None
+    }
+}
+
+/// What an invocation did, in a line for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told(pub String);
+
+/// Why an invocation fails, so that its message is delivered again and, if that does not help, dead-lettered.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The message is about something that the ledger does not know.
+    #[error(
+        "message {message_id} is about {key}, which is not in the ledger: it was sent by hand or the ledger was emptied"
+    )]
+    UnknownItem {
+        /// The message.
+        message_id: String,
+        /// The document that it needs.
+        key: String,
+    },
+    /// The document that the message is about cannot be read by this program: no waiting will mend it.
+    #[error("{0}")]
+    Malformed(AzureError),
+    /// The next message could not be sent.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+}
+
+/// Whose turn it is.
+#[derive(Debug)]
+enum Place {
+    /// This message's.
+    Turn(Box<StepState>),
+    /// The message was handled; what it sent may not have gone out.
+    Repeat(Box<StepState>),
+    /// The message was handled long ago.
+    Stale,
+}
+
+/// Decides whose turn it is. `state.attempt` is the number of the message that the step waits for, or that ended it.
+fn place(state: Option<&StepState>, attempt: u32, now: OffsetDateTime) -> Place {
+    let Some(state) = state else {
+        return Place::Turn(Box::new(StepState::begin(now)));
+    };
+    let boxed = || Box::new(state.clone());
+    match &state.ending {
+        Some(_) if attempt >= state.attempt => Place::Repeat(boxed()),
+        Some(_) => Place::Stale,
+        // A later number than expected: its predecessor could not write the ledger and only sent the next message.
+        None if attempt >= state.attempt => Place::Turn(boxed()),
+        None if attempt.saturating_add(1) == state.attempt => Place::Repeat(boxed()),
+        None => Place::Stale,
+    }
+}
+
+/// Takes the turn of `message` for `step`'s item, whose document is `key`.
+pub async fn take<S: ItemStep>(
+    factory: &Factory,
+    step: &S,
+    key: &Key,
+    message: &Message,
+) -> Result<Told, StepError> {
+    let now = factory.clock.now();
+    let record = match factory.ledger.read::<S::Record>(key).await {
+        Ok(Some((record, _))) => record,
+        Ok(None) => {
+            return Err(StepError::UnknownItem { message_id: message.message_id(), key: key.to_string() });
+        }
+        Err(error) => return later(factory, message, &error).await,
+    };
+    let mut state = match place(record.step(S::STEP), message.attempt, now) {
+        Place::Stale => {
+            return Ok(Told("an earlier copy of this message was handled long ago".into()));
+        }
+        Place::Repeat(state) => {
+            send(factory, step, &record, &state, message).await?;
+            return Ok(Told("handled before; its messages are repeated".into()));
+        }
+        Place::Turn(state) => *state,
+    };
+    // Whatever was expected, this is the message whose turn it is.
+    state.attempt = message.attempt;
+    let found = advance(factory, step, &record, &mut state, now).await;
+    let told = conclude(&mut state, message, found, factory.clock.now());
+
+    let mut lost = false;
+    let change = |stored: &mut S::Record| {
+        // Another invocation may have taken this turn meanwhile: then its state stands, and it sends the next message.
+        let theirs = stored.step(S::STEP);
+        lost = theirs.is_some_and(|theirs| theirs.attempt > message.attempt || theirs.ending.is_some());
+        if !lost {
+            stored.steps_mut().insert(S::STEP, state.clone());
+        }
+        !lost
+    };
+    match factory.ledger.update::<S::Record>(key, change, |record| step.copies(record)).await {
+        Ok(_) if lost => Ok(Told("another invocation was faster".into())),
+        Ok(record) => {
+            send(factory, step, &record, &state, message).await?;
+            Ok(told)
+        }
+        Err(error) => later(factory, message, &error).await,
+    }
+}
+
+/// Lets the step work, and turns trouble and missed deadlines into waits and failures.
+async fn advance<S: ItemStep>(
+    factory: &Factory,
+    step: &S,
+    record: &S::Record,
+    state: &mut StepState,
+    now: OffsetDateTime,
+) -> Next {
+    if state.failing.is_none() {
+        let next = match step.advance(factory, record, state).await {
+            Ok(next) => {
+                state.troubles = 0;
+                next
+            }
+            Err(error) => match error.kind {
+                ErrorKind::Transient { retry_after } => trouble(state, &error, retry_after),
+                _ if is_key_refused(&error) && state.troubles < KEY_TRIES => {
+                    factory.storages.forget();
+                    trouble(state, &error, None)
+                }
+                _ => Next::Failed(error.into()),
+            },
+        };
+        let failure = match next {
+            Next::Failed(failure) => failure,
+            Next::Wait { waiting_for, .. } if now - state.started_at > step.deadline(record) => {
+                let hours = step.deadline(record).as_secs_f64() / 3600.0;
+                let message =
+                    format!("{} did not end within {hours:.1} h; it waited for: {waiting_for}", S::STEP);
+                Failure::new(DEADLINE_EXCEEDED, message)
+            }
+            next => return next,
+        };
+        warn!(step = %S::STEP, %failure, "failed; what was half made is taken back");
+        state.failing = Some(failure);
+        state.failing_since = Some(now);
+        state.troubles = 0;
+    }
+    let since = state.failing_since.unwrap_or(now);
+    let failure = state.failing.clone().unwrap_or_else(|| Failure::new("Unknown", "no reason was kept"));
+    if now - since > TAKE_BACK_DEADLINE {
+        return Next::Failed(failure);
+    }
+    match step.take_back(factory, record, state).await {
+        Ok(None) => Next::Failed(failure),
+        Ok(Some(after)) => Next::wait(after, format!("taking back what was half made after: {failure}")),
+        Err(error) => {
+            if is_key_refused(&error) {
+                factory.storages.forget();
+            }
+            let asked = match error.kind {
+                ErrorKind::Transient { retry_after } => retry_after,
+                _ => None,
+            };
+            trouble(state, &error, asked)
+        }
+    }
+}
+
+/// Whether a storage account refused a key, or a SAS signed with it: it was rotated since it was looked up.
+fn is_key_refused(error: &AzureError) -> bool {
+    matches!(error.status, Some(401 | 403)) && KEY_REFUSED_CODES.contains(&error.code.as_str())
+}
+
+fn trouble(state: &mut StepState, error: &AzureError, asked: Option<Duration>) -> Next {
+    let after = pace::after_trouble(state.troubles, asked);
+    state.troubles += 1;
+    Next::wait(after, format!("trouble that should pass: {error}"))
+}
+
+/// Writes what was found into the state.
+fn conclude(state: &mut StepState, message: &Message, next: Next, now: OffsetDateTime) -> Told {
+    let step = message.queue();
+    let ending = match next {
+        Next::Wait { after, waiting_for } => {
+            let after = pace::spread(after, &message.message_id());
+            state.attempt = message.attempt.saturating_add(1);
+            state.wake_at = now + after;
+            state.waiting_for = waiting_for;
+            info!(%step, seconds = after.as_secs(), waiting_for = state.waiting_for, "waits");
+            return Told(format!("waits {} s for: {}", after.as_secs(), state.waiting_for));
+        }
+        Next::Succeeded => Ending::Succeeded,
+        Next::Failed(failure) => Ending::Failed { failure },
+    };
+    let told = match &ending {
+        Ending::Succeeded => "succeeded".to_owned(),
+        Ending::Failed { failure } => format!("failed: {failure}"),
+    };
+    info!(%step, ending = told, "ended");
+    state.attempt = message.attempt;
+    state.ended_at.get_or_insert(now);
+    state.waiting_for.clear();
+    state.failing = None;
+    state.failing_since = None;
+    state.ending = Some(ending);
+    Told(told)
+}
+
+/// Sends what follows from the ledger: the step's own next message, or those of the steps after it.
+async fn send<S: ItemStep>(
+    factory: &Factory,
+    step: &S,
+    record: &S::Record,
+    state: &StepState,
+    message: &Message,
+) -> Result<(), StepError> {
+    let follow_ups = step.follow_ups(record, state, message.attempt);
+    let mut envelopes: Vec<Envelope> = follow_ups.into_iter().map(Envelope::now).collect();
+    if state.ending.is_none() {
+        envelopes.push(Envelope::at(message.numbered(state.attempt), state.wake_at));
+    }
+    if !envelopes.is_empty() {
+        factory.outbox.send(envelopes).await?;
+    }
+    Ok(())
+}
+
+/// The ledger cannot be reached: nothing can be decided, so the message comes again later.
+///
+/// # Errors
+/// If the ledger answers what this program cannot read, or the message cannot be sent.
+pub async fn later(factory: &Factory, message: &Message, error: &AzureError) -> Result<Told, StepError> {
+    if error.code == MALFORMED_LEDGER {
+        return Err(StepError::Malformed(error.clone()));
+    }
+    let asked = match error.kind {
+        ErrorKind::Transient { retry_after } => retry_after,
+        _ => None,
+    };
+    let next = message.numbered(message.attempt.saturating_add(1));
+    let after = pace::spread(pace::after_trouble(message.attempt, asked), &next.message_id());
+    warn!(%error, seconds = after.as_secs(), "the ledger cannot be used; waits");
+    factory.outbox.send(vec![Envelope::at(next, factory.clock.now() + after)]).await?;
+    Ok(Told(format!("waits {} s for the ledger: {error}", after.as_secs())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-22 13:00 UTC);
+
+    fn state(attempt: u32, ended: bool) -> StepState {
+        StepState { attempt, ending: ended.then_some(Ending::Succeeded), ..StepState::begin(NOW) }
+    }
+
+    #[test]
+    fn the_first_message_begins_the_step() {
+        assert!(matches!(place(None, 1, NOW), Place::Turn(state) if state.attempt == 1));
+    }
+
+    /// Whose turn a message of that number has, in a word.
+    fn word(state: &StepState, attempt: u32) -> &'static str {
+        match place(Some(state), attempt, NOW) {
+            Place::Turn(_) => "turn",
+            Place::Repeat(_) => "repeat",
+            Place::Stale => "stale",
+        }
+    }
+
+    #[test]
+    fn the_awaited_message_has_its_turn_and_a_later_one_too() {
+        assert_eq!([3, 5].map(|attempt| word(&state(3, false), attempt)), ["turn", "turn"]);
+    }
+
+    #[test]
+    fn a_copy_of_the_last_message_repeats_what_it_sent_and_older_ones_do_nothing() {
+        assert_eq!([1, 2].map(|attempt| word(&state(3, false), attempt)), ["stale", "repeat"]);
+        assert_eq!([2, 3].map(|attempt| word(&state(3, true), attempt)), ["stale", "repeat"]);
+    }
+}
