@@ -1,0 +1,234 @@
+//! The whole factory as real processes over real sockets: `image-factory dev --once`, as a person starts it.
+
+#![cfg(feature = "dev")]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+
+/// Faster than a debug build can follow closely, and slow enough that the host's real-time limits are far away.
+const SPEED: &str = "400";
+
+struct Dev {
+    folder: tempfile::TempDir,
+    arguments: Vec<String>,
+}
+
+impl Dev {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let report = folder.path().join("report.json");
+        let log = folder.path().join("host.log");
+        let arguments = ["dev", "--once", "--speed", SPEED, "--report"].map(str::to_owned).to_vec();
+        let mut dev = Self { folder, arguments };
+        dev.add(&[report.to_str().unwrap(), "--log", log.to_str().unwrap()]);
+        dev
+    }
+
+    fn add(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    }
+
+    /// A configuration of two images, which both of two labs receive.
+    fn small(mut self) -> Self {
+        let config = self.folder.path().join("config");
+        let example =
+            |path: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/GoldenImages").join(path);
+        for path in ["Linux/DockerHost.json", "Windows/Server2022.json"] {
+            let to = config.join("GoldenImages").join(path);
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::copy(example(path), to).unwrap();
+        }
+        let lab = |number: u8, name: &str| {
+            json!({"SubscriptionId": format!("{number:08}-0000-4000-8000-000000000000"), "ResourceGroup": "rg",
+                "LabName": name, "ImagePaths": ["Linux", "Windows"]})
+        };
+        let labs = json!({"Labs": [lab(1, "red"), lab(2, "blue")]});
+        std::fs::write(config.join("Labs.json"), labs.to_string()).unwrap();
+        // Short deadlines, so that what never ends is given up soon.
+        std::fs::write(config.join("factory.json"), r#"{"deadlines": {"createVm": "PT1H"}}"#).unwrap();
+        self.add(&["--config", config.to_str().unwrap()]);
+        self
+    }
+
+    fn faults(mut self, faults: &Value) -> Self {
+        let file = self.folder.path().join("faults.json");
+        std::fs::write(&file, faults.to_string()).unwrap();
+        self.add(&["--faults", file.to_str().unwrap()]);
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_image-factory"));
+        command.args(&self.arguments);
+        command
+    }
+
+    fn run(&self) -> (Output, Value) {
+        let output = self.command().output().unwrap();
+        let report = self.report(&output);
+        (output, report)
+    }
+
+    fn report(&self, output: &Output) -> Value {
+        let path: PathBuf = self.folder.path().join("report.json");
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
+            let said = String::from_utf8_lossy(&output.stderr);
+            panic!("no report ({error}); it said:\n{said}\nand logged:\n{}", self.log_end())
+        });
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The last lines of the host's log, for failures.
+    fn log_end(&self) -> String {
+        let text = std::fs::read_to_string(self.folder.path().join("host.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+/// Every image and copy that did not succeed: `image: error` and `image@lab: error`.
+fn failures(report: &Value) -> Vec<String> {
+    let mut failures = Vec::new();
+    for image in report["images"].as_array().unwrap() {
+        let path = image["imagePath"].as_str().unwrap();
+        if image["status"] != "succeeded" {
+            failures.push(format!("{path}: {} {}", image["error"]["code"], image["error"]["message"]));
+            continue;
+        }
+        for lab in image["labs"].as_array().unwrap().iter().filter(|lab| lab["status"] != "succeeded") {
+            let error = format!("{} {}", lab["error"]["code"], lab["error"]["message"]);
+            failures.push(format!("{path}@{}: {error}", lab["labName"].as_str().unwrap()));
+        }
+    }
+    failures
+}
+
+fn assert_nothing_left(report: &Value) {
+    let nothing = json!({"vms": [], "disksWithSas": [], "vhds": [], "deployments": []});
+    assert_eq!(report["leftovers"], nothing);
+}
+
+#[test]
+fn the_example_reaches_every_lab_and_leaves_nothing_behind() {
+    let (output, report) = Dev::new().run();
+    assert_eq!(failures(&report), Vec::<String>::new());
+    assert_nothing_left(&report);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let copies: usize = report["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| image["labs"].as_array().unwrap().len())
+        .sum();
+    assert_eq!((report["images"].as_array().unwrap().len(), copies), (5, 10));
+    assert_eq!(report["run"]["status"], "succeeded");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(table.contains("Windows/Server2022.json") && table.contains("nothing is left behind"), "{table}");
+}
+
+#[test]
+fn a_killed_handler_is_started_again_and_the_run_completes() {
+    let dev = Dev::new().small();
+    let mut child = dev.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = Vec::new();
+    let mut handler = None;
+    // Killed once a VM is being made: in the middle of the run.
+    for line in lines.by_ref() {
+        let line = line.unwrap();
+        if let Some(rest) = line.strip_prefix("handler          process ") {
+            handler = rest.trim().parse::<u32>().ok();
+        }
+        let begun = line.contains("create-vm");
+        said.push(line);
+        if begun {
+            break;
+        }
+    }
+    let pid = handler.unwrap_or_else(|| panic!("no handler in:\n{}", said.join("\n")));
+    assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+    said.extend(lines.map(Result::unwrap));
+    let output = finish(child);
+    let report = dev.report(&output);
+    let said = said.join("\n");
+    assert!(said.contains("it is started again"), "{said}");
+    assert_eq!(failures(&report), Vec::<String>::new(), "{said}");
+    assert_nothing_left(&report);
+    assert!(output.status.success());
+}
+
+fn finish(mut child: Child) -> Output {
+    let mut stdout = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    Output { status: child.wait().unwrap(), stdout, stderr: Vec::new() }
+}
+
+#[test]
+fn whatever_goes_wrong_only_that_is_reported_with_azures_reason() {
+    let faults = json!({
+        "artifacts": [{"vmPart": "Server", "artifactPart": "windows-sysprep", "message": "exit code 7"}],
+        "copies": [{"destinationPart": "/ablue", "times": 9, "atFraction": 0.3,
+            "description": "500 OperationCancelled \"The copy failed when reading the source.\""}],
+    });
+    let (output, report) = Dev::new().small().faults(&faults).run();
+    let failures = failures(&report);
+    assert_eq!(failures.len(), 2, "{failures:#?}");
+    assert!(failures[0].starts_with("Linux/DockerHost.json@blue: \"CopyFailed\""), "{failures:#?}");
+    assert!(failures[0].contains("The copy failed when reading the source."), "{failures:#?}");
+    assert!(failures[1].starts_with("Windows/Server2022.json: \"ArtifactFailed\""), "{failures:#?}");
+    assert!(failures[1].contains("exit code 7"), "{failures:#?}");
+    assert_nothing_left(&report);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn throttling_and_broken_connections_delay_a_run_but_fail_nothing() {
+    let faults = json!({"http": [
+        {"urlPart": "/providers/", "skip": 10, "times": 12, "status": 429, "headers": [["Retry-After", "30"]],
+         "body": "{\"error\":{\"code\":\"TooManyRequests\",\"message\":\"slow down\"}}"},
+        {"method": "PUT", "urlPart": "/deployments/", "times": 1, "reset": "after"},
+        {"method": "PUT", "urlPart": "customimages", "times": 2, "reset": "after"},
+        {"urlPart": "/builds/", "skip": 5, "times": 5, "status": 503, "body": ""},
+    ]});
+    let (output, report) = Dev::new().small().faults(&faults).run();
+    assert_eq!(failures(&report), Vec::<String>::new());
+    assert_nothing_left(&report);
+    assert!(report["counts"]["throttled"].as_u64().unwrap() >= 12, "{}", report["counts"]);
+    assert!(output.status.success());
+}
+
+#[test]
+fn a_vm_that_never_gets_ready_and_a_lab_that_is_not_there_fail_alone() {
+    let faults = json!({
+        "artifacts": [{"vmPart": "Docker", "artifactPart": "linux-deprovision"}],
+        "http": [{"urlPart": "/labs/red?", "times": 1_000_000, "status": 404,
+            "body": "{\"error\":{\"code\":\"ResourceNotFound\",\"message\":\"The Resource was not found.\"}}"}],
+    });
+    let (output, report) = Dev::new().small().faults(&faults).run();
+    let failures = failures(&report);
+    assert_eq!(failures.len(), 2, "{failures:#?}");
+    assert!(failures[0].starts_with("Linux/DockerHost.json: \"DeadlineExceeded\""), "{failures:#?}");
+    assert!(failures[1].starts_with("Windows/Server2022.json@red: \"ResourceNotFound\""), "{failures:#?}");
+    assert_nothing_left(&report);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_placeholder_in_labs_json_is_an_error_that_says_so() {
+    let dev = Dev::new().small();
+    let labs = dev.folder.path().join("config/Labs.json");
+    let text = std::fs::read_to_string(&labs).unwrap().replace("\"red\"", "\"<Name of the DevTest Lab>\"");
+    std::fs::write(&labs, text).unwrap();
+    let output = dev.command().output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("Labs.json $.Labs[0].LabName") && said.contains("<Name of the DevTest Lab>"),
+        "{said}"
+    );
+}

@@ -1,0 +1,17 @@
+//! Whole runs against the simulator in one process under virtual time: what goes wrong in Azure, in Service Bus and in the
+//! configuration, and what of it the factory must show, repair or leave alone.
+#![cfg(feature = "dev")]
+
+mod factory;
+
+mod configuration;
+mod copies;
+mod definitions;
+mod everything;
+mod happy;
+mod labs;
+mod messages;
+mod ownership;
+mod secrets;
+mod storms;
+mod virtual_machines;
