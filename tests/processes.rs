@@ -49,9 +49,14 @@ impl Dev {
         };
         let labs = json!({"Labs": [lab(1, "red"), lab(2, "blue")]});
         std::fs::write(config.join("Labs.json"), labs.to_string()).unwrap();
-        // Short deadlines, so that what never ends is given up soon.
-        std::fs::write(config.join("factory.json"), r#"{"deadlines": {"createVm": "PT1H"}}"#).unwrap();
         self.add(&["--config", config.to_str().unwrap()]);
+        self
+    }
+
+    /// A deadline that gives up soon what never ends, and is still long for a machine that is busy.
+    fn two_hours_for_a_vm(self) -> Self {
+        let settings = self.folder.path().join("config/factory.json");
+        std::fs::write(settings, r#"{"deadlines": {"createVm": "PT2H"}}"#).unwrap();
         self
     }
 
@@ -209,7 +214,7 @@ fn a_vm_that_never_gets_ready_and_a_lab_that_is_not_there_fail_alone() {
         "http": [{"urlPart": "/labs/red?", "times": 1_000_000, "status": 404,
             "body": "{\"error\":{\"code\":\"ResourceNotFound\",\"message\":\"The Resource was not found.\"}}"}],
     });
-    let (output, report) = Dev::new().small().faults(&faults).run();
+    let (output, report) = Dev::new().small().two_hours_for_a_vm().faults(&faults).run();
     let failures = failures(&report);
     assert_eq!(failures.len(), 2, "{failures:#?}");
     assert!(failures[0].starts_with("Linux/DockerHost.json: \"DeadlineExceeded\""), "{failures:#?}");
