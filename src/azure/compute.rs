@@ -79,6 +79,13 @@ pub enum DiskAccessProgress {
     Gone,
 }
 
+impl Disk {
+    /// Whether a SAS of it is out: then neither it nor its VM can be deleted.
+    pub fn has_open_sas(&self) -> bool {
+        self.state.eq_ignore_ascii_case("ActiveSAS")
+    }
+}
+
 impl Azure {
     /// Reads a compute VM with its instance view; `None` if it is not there.
     ///

@@ -14,7 +14,7 @@ use super::{
     turn::{ItemStep, Next},
 };
 use crate::{
-    azure::{AzureError, Condition, CopyStatus, Disk, DiskAccess, DiskAccessProgress, OperationUrl},
+    azure::{AzureError, Condition, Disk, DiskAccess, DiskAccessProgress, OperationUrl},
     domain::{
         LabId, Message, Queue,
         messages::{CopyImage, ImageStep, RetireImages, Step},
@@ -27,8 +27,6 @@ use crate::{
 const DISK_ACCESS_WAIT: Duration = Duration::from_secs(5);
 /// An open SAS outlives the copy's deadline by this, so that it never expires under a copy that may still succeed.
 const SAS_MARGIN: Duration = Duration::from_secs(3600);
-/// The state of a disk whose SAS is out.
-const ACTIVE_SAS: &str = "ActiveSAS";
 
 /// The step.
 pub struct CaptureImage;
@@ -71,10 +69,7 @@ impl ItemStep for CaptureImage {
     ) -> Result<Option<Duration>, AzureError> {
         let storage = factory.storages.get(&record.factory_lab).await?;
         let name = record.plan.image_name.factory_vhd_blob();
-        if let Some(blob) = storage.container.properties(&name).await? {
-            if let Some(copy) = blob.copy.filter(|copy| copy.status == CopyStatus::Pending) {
-                storage.container.abort_copy(&name, &copy.id).await?;
-            }
+        if storage.stop_copy(&name).await? {
             // The companion first: one without its VHD would lie.
             storage.container.delete(&record.plan.image_name.companion_blob()).await?;
             storage.container.delete(&name).await?;
@@ -130,7 +125,7 @@ async fn begin(
         Err(failure) => return Ok(Next::Failed(failure)),
     };
     state.facts.disk_id = Some(disk.id.clone());
-    if disk.state.eq_ignore_ascii_case(ACTIVE_SAS) {
+    if disk.has_open_sas() {
         // An answer was lost: its SAS is unknown and serves nobody.
         factory.azure.end_disk_access(&disk.id).await?;
         return Ok(Next::wait(DISK_ACCESS_WAIT, "an earlier SAS of the disk to be given back"));
@@ -232,7 +227,7 @@ pub(super) async fn give_back(
     let Some(disk) = factory.azure.disk(&disk_id).await? else {
         return Ok(false);
     };
-    let open = operation.is_some() || disk.state.eq_ignore_ascii_case(ACTIVE_SAS);
+    let open = operation.is_some() || disk.has_open_sas();
     if open {
         match factory.azure.end_disk_access(&disk_id).await {
             Ok(_) => {}

@@ -303,7 +303,7 @@ async fn remove_vm(factory: &Factory, lab: &LabAddress, vm: &LabVm) -> Result<()
     };
     if let Some(disk_id) = compute.and_then(|vm| vm.os_disk_id)
         && let Some(disk) = factory.azure.disk(&disk_id).await?
-        && disk.state.eq_ignore_ascii_case("ActiveSAS")
+        && disk.has_open_sas()
     {
         factory.azure.end_disk_access(&disk_id).await?;
     }

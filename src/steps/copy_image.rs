@@ -14,7 +14,7 @@ use super::{
     turn::{self, ItemStep, Next},
 };
 use crate::{
-    azure::{AzureError, BlobProperties, CopyStatus, CustomImage, CustomImageSpec, Progress, Started},
+    azure::{AzureError, BlobProperties, CustomImage, CustomImageSpec, Progress, Started},
     domain::{
         Message, OsType, Queue, VmName,
         messages::{self, RetireImages, Step},
@@ -157,10 +157,7 @@ impl ItemStep for CopyImage {
             Err(_) => return Ok(None),
         };
         let name = record.vhd();
-        if let Some(blob) = storage.container.properties(&name).await? {
-            if let Some(copy) = blob.copy.filter(|copy| copy.status == CopyStatus::Pending) {
-                storage.container.abort_copy(&name, &copy.id).await?;
-            }
+        if storage.stop_copy(&name).await? {
             storage.container.delete(&name).await?;
         }
         let (lab, image_name) = (&storage.lab.address, record.image_name.as_str());

@@ -9,7 +9,7 @@ use factory_clock::Clock;
 use time::{Duration, OffsetDateTime};
 
 use crate::{
-    azure::{Azure, AzureError, BlobAuthorization, Container, ErrorKind, Lab},
+    azure::{Azure, AzureError, BlobAuthorization, Container, CopyStatus, ErrorKind, Lab},
     domain::LabId,
 };
 
@@ -27,6 +27,20 @@ pub struct LabStorage {
     pub lab: Lab,
     /// The container for VHDs in its storage account.
     pub container: Container,
+}
+
+impl LabStorage {
+    /// Ends the copy that may be writing a VHD, without which it cannot be deleted; whether the VHD stands.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn stop_copy(&self, vhd: &str) -> Result<bool, AzureError> {
+        let Some(blob) = self.container.properties(vhd).await? else { return Ok(false) };
+        if let Some(copy) = blob.copy.filter(|copy| copy.status == CopyStatus::Pending) {
+            self.container.abort_copy(vhd, &copy.id).await?;
+        }
+        Ok(true)
+    }
 }
 
 /// The labs that were looked up lately. Only a cache: every process may start with an empty one.

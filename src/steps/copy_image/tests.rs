@@ -1,4 +1,5 @@
 use super::*;
+use crate::azure::CopyStatus;
 use crate::steps::fixtures::{NOW, ago, blob, copy, failed, succeeded, tags_of_run, waiting};
 
 fn image(state: &str) -> CustomImage {
