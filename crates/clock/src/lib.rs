@@ -28,6 +28,7 @@ enum Kind {
     System,
     Scaled { anchor: SystemTime, speed: f64 },
     Virtual { origin: OffsetDateTime, started: tokio::time::Instant },
+    Skewed { by: time::Duration, clock: Clock },
 }
 
 impl Clock {
@@ -57,6 +58,12 @@ impl Clock {
         Self(Arc::new(Kind::Virtual { origin, started: tokio::time::Instant::now() }))
     }
 
+    /// A clock that shows `by` more than this one (less, if `by` is negative) and waits alike: a machine whose clock is wrong.
+    /// It cannot be handed to another process: its `Display` form is refused when it is parsed.
+    pub fn skewed(&self, by: time::Duration) -> Self {
+        Self(Arc::new(Kind::Skewed { by, clock: self.clone() }))
+    }
+
     /// The clock that [`CLOCK_VARIABLE`] describes; the system's clock where the variable is not set.
     ///
     /// # Errors
@@ -70,8 +77,9 @@ impl Clock {
 
     /// How much faster than the system's clock this one goes.
     pub fn speed(&self) -> f64 {
-        match *self.0 {
-            Kind::Scaled { speed, .. } => speed,
+        match &*self.0 {
+            Kind::Scaled { speed, .. } => *speed,
+            Kind::Skewed { clock, .. } => clock.speed(),
             Kind::System | Kind::Virtual { .. } => 1.0,
         }
     }
@@ -85,6 +93,7 @@ impl Clock {
                 OffsetDateTime::from(*anchor) + real.mul_f64(*speed)
             }
             Kind::Virtual { origin, started } => *origin + started.elapsed(),
+            Kind::Skewed { by, clock } => clock.now().saturating_add(*by),
         }
     }
 
@@ -108,7 +117,7 @@ impl Clock {
 }
 
 impl fmt::Display for Clock {
-    /// `system`, or `scaled:<anchor, milliseconds since 1970>:<speed>`. A virtual clock cannot leave its process.
+    /// `system`, or `scaled:<anchor, milliseconds since 1970>:<speed>`. Virtual and skewed clocks cannot leave their process.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Kind::System => f.write_str("system"),
@@ -117,6 +126,7 @@ impl fmt::Display for Clock {
                 write!(f, "scaled:{since}:{speed}")
             }
             Kind::Virtual { .. } => f.write_str("virtual"),
+            Kind::Skewed { by, clock } => write!(f, "skewed by {by}: {clock}"),
         }
     }
 }
@@ -155,6 +165,24 @@ mod tests {
         assert_eq!(clock.now(), datetime!(2026-11-22 15:00 UTC));
         clock.sleep_until(datetime!(2026-11-22 15:00:00.0001 UTC)).await;
         assert!(clock.now() >= datetime!(2026-11-22 15:00:00.0001 UTC));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_skewed_clock_shows_another_time_and_waits_alike() {
+        let clock = Clock::virtual_from(datetime!(2026-11-22 13:00 UTC));
+        let fast = clock.skewed(time::Duration::minutes(7));
+        let slow = fast.skewed(time::Duration::minutes(-17));
+        assert_eq!(fast.now(), datetime!(2026-11-22 13:07 UTC));
+        assert_eq!(slow.now(), datetime!(2026-11-22 12:50 UTC));
+        fast.sleep(Duration::from_secs(60)).await;
+        assert_eq!(clock.now(), datetime!(2026-11-22 13:01 UTC));
+        fast.sleep_until(datetime!(2026-11-22 13:10 UTC)).await;
+        assert_eq!(clock.now(), datetime!(2026-11-22 13:03 UTC));
+        slow.sleep_until(datetime!(2026-11-22 12:54 UTC)).await;
+        assert_eq!(clock.now(), datetime!(2026-11-22 13:04 UTC));
+        let sped_up = Clock::scaled(300.0).unwrap().skewed(time::Duration::HOUR);
+        assert_eq!(sped_up.speed(), 300.0);
+        assert!(sped_up.to_string().parse::<Clock>().is_err());
     }
 
     #[test]
