@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 
 pub use faults::{
-    ArtifactFaultSpec, CopyFaultSpec, CustomImageFaultSpec, FaultsSpec, HttpFaultSpec, Reset,
+    ArtifactFaultSpec, ChancesSpec, CopyFaultSpec, CustomImageFaultSpec, FaultsSpec, HttpFaultSpec, Reset,
     VirtualMachineFaultSpec,
 };
 pub use state::{
@@ -151,7 +151,9 @@ pub fn add_custom_image(sim: &Sim, spec: ImageToAdd) -> Option<String> {
 
 /// Sets what shall go wrong from now on, instead of what was set before.
 pub fn set_faults(sim: &Sim, faults: &FaultsSpec) {
-    sim.world().faults = faults.to_faults();
+    let mut world = sim.world();
+    world.faults = faults.to_faults();
+    world.chances = faults.chances.to_chances();
 }
 
 /// How often the simulator was called.

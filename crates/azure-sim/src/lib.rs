@@ -10,6 +10,7 @@
 //! | [`world`] | the state, its event queue |
 //! | [`latency`] | how long things take, each with its source |
 //! | [`fault`] | what a test wants to go wrong |
+//! | [`chaos`] | what goes wrong by chance, from a seed |
 //! | [`work`] | what took how long: the critical path |
 //! | [`endpoints`] | host names, in process or on loopback sockets |
 //! | [`server`] | the sockets |
@@ -21,6 +22,7 @@
 
 pub mod arm;
 pub mod broker;
+pub mod chaos;
 pub mod control;
 pub mod endpoints;
 pub mod fault;

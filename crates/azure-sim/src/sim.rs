@@ -11,6 +11,7 @@ use factory_clock::Clock;
 use crate::{
     Endpoints, Service, World, arm,
     broker::Broker,
+    chaos,
     fault::HttpEffect,
     identity,
     latency::{Latencies, Profile, Span},
@@ -97,7 +98,8 @@ impl Sim {
     fn answer(&self, service: &Service, request: &Request) -> Result<(Response, Duration), ConnectionReset> {
         let mut world = self.world();
         let url = request.uri().to_string();
-        let effect = world.faults.strike(request.method(), &url);
+        let wanted = world.faults.strike(request.method(), &url);
+        let effect = wanted.or_else(|| chaos::disturb(&mut world, service, request));
         let mut delay = Duration::ZERO;
         match effect {
             Some(HttpEffect::ResetBefore) => return Err(ConnectionReset),

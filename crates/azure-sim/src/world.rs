@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use crate::{
     Endpoints, arm,
+    chaos::{self, Chances, Draws, Struck},
     fault::Faults,
     identity,
     latency::Latencies,
@@ -23,6 +24,8 @@ pub enum Event {
     Arm(arm::Event),
     /// In Blob Storage.
     Storage(storage::Event),
+    /// Somebody takes something away.
+    Chaos(chaos::Loss),
 }
 
 /// How often the simulator was called.
@@ -55,6 +58,11 @@ pub struct World {
     pub endpoints: Endpoints,
     /// What shall go wrong.
     pub faults: Faults,
+    /// What goes wrong by chance.
+    pub chances: Chances,
+    /// What went wrong by chance, oldest first.
+    pub struck: Vec<Struck>,
+    pub(crate) draws: Draws,
     /// Who may have tokens, and for how long.
     pub identity: identity::State,
     /// Resource Manager's state.
@@ -79,6 +87,9 @@ impl World {
             latencies,
             endpoints,
             faults: Faults::default(),
+            chances: Chances::default(),
+            struck: Vec::new(),
+            draws: Draws::default(),
             identity: identity::State::new(seed),
             arm: arm::State::default(),
             storage: storage::State::default(),
@@ -113,6 +124,7 @@ impl World {
             match event {
                 Event::Arm(event) => arm::apply(self, event),
                 Event::Storage(event) => storage::apply(self, event),
+                Event::Chaos(loss) => chaos::apply(self, loss),
             }
         }
         self.now = self.now.max(now);

@@ -11,7 +11,7 @@ use super::{
     operations::{self, Provider},
     virtual_machines::{self, Target},
 };
-use crate::World;
+use crate::{World, chaos::is_seen};
 
 /// A VM's power state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -81,6 +81,8 @@ pub struct ComputeMachine {
     /// The lab VM: the lab's key and the name in lower case.
     pub(crate) lab_machine: (String, String),
     pub(crate) changed: OffsetDateTime,
+    /// It is not shown before.
+    pub(crate) unseen_until: Option<OffsetDateTime>,
 }
 
 impl ComputeMachine {
@@ -172,6 +174,7 @@ pub(crate) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Result<Ans
             .machines
             .range(prefix.clone()..)
             .take_while(|(key, _)| key.starts_with(&prefix))
+            .filter(|(_, machine)| is_seen(machine.unseen_until, world.now()))
             .map(|(_, machine)| machine.view(false))
             .collect();
         return Ok(Answer::json(200, json!({"value": value})));
@@ -182,6 +185,9 @@ pub(crate) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Result<Ans
         }
         return Err(ArmError::not_found(&call.path()));
     };
+    if call.method == Method::GET && !is_seen(machine.unseen_until, world.now()) {
+        return Err(ArmError::not_found(&call.path()));
+    }
     match (rest, &call.method) {
         ([_], &Method::GET) => {
             let expand = call.query.get("$expand");

@@ -22,7 +22,13 @@ use super::{
     operations::{self, Provider},
     tags::{self, Tags},
 };
-use crate::{World, fault::holds, work::WorkKind, world};
+use crate::{
+    World,
+    chaos::{self, Lasts, Loss, is_seen},
+    fault::holds,
+    work::WorkKind,
+    world,
+};
 use source::{Vhd, read, vhd_problem};
 
 /// How long an update of an existing image takes.
@@ -50,6 +56,8 @@ pub struct CustomImage {
     pub(crate) operation: Option<String>,
     pub(crate) request_id: String,
     pub(crate) since: OffsetDateTime,
+    /// It is not shown before.
+    pub(crate) unseen_until: Option<OffsetDateTime>,
 }
 
 impl CustomImage {
@@ -119,11 +127,16 @@ pub(crate) fn route(
     match (rest, &call.method) {
         ([], &Method::GET) => {
             let lab = labs::get(world, lab_key, call)?;
-            listing::page(world, call, |token| listing::after(&lab.images, token), |image| view(lab, image))
+            let now = world.now();
+            let seen = |token: Option<&str>| {
+                listing::after(&lab.images, token).filter(move |(_, image)| is_seen(image.unseen_until, now))
+            };
+            listing::page(world, call, seen, |image| view(lab, image))
         }
         ([name], &Method::GET) => {
             let lab = labs::get(world, lab_key, call)?;
-            match lab.images.get(*name) {
+            let image = lab.images.get(*name);
+            match image.filter(|image| is_seen(image.unseen_until, world.now())) {
                 Some(image) => Ok(Answer::json(200, view(lab, image))),
                 None => Err(ArmError::not_found(&call.path())),
             }
@@ -186,9 +199,17 @@ fn put(world: &mut World, call: &Call, lab_key: &str, name: &str) -> Result<Answ
         operation: Some(operation.clone()),
         request_id: call.path(),
         since: now,
+        unseen_until: world.unseen_until(&call.path()),
     };
     let takes = world.latencies.draw(world.latencies.profile.custom_image, &image.request_id);
-    schedule(world, takes, lab_key, name, unique, What::Registered { vhd: asked.vhd });
+    match world.lasts(&image.request_id, takes) {
+        Lasts::For(takes) => {
+            schedule(world, takes, lab_key, name, unique, What::Registered { vhd: asked.vhd });
+        }
+        Lasts::Forever(_) => world.stick(&operation),
+    }
+    let loss = Loss::Image { lab: lab_key.to_owned(), name: name.to_owned(), unique };
+    chaos::consider_resource(world, &image.request_id, loss);
     let lab = labs::get_mut(world, lab_key, call)?;
     let answer = Answer::json(201, view(lab, &image));
     lab.images.insert(name.to_owned(), image);
@@ -233,6 +254,7 @@ pub(crate) fn step(world: &mut World, step: Step) {
         return;
     };
     let (kind, result) = match step.what.clone() {
+        What::Registered { .. } if image.state != "Creating" => return,
         What::Registered { vhd } => {
             let fault = world
                 .faults
@@ -258,6 +280,12 @@ pub(crate) fn step(world: &mut World, step: Step) {
     if let Some(operation) = image.operation {
         operations::end(world, &operation, result);
     }
+    if kind == WorkKind::CustomImage {
+        let until = world.unseen_until(&image.request_id);
+        if let Some(stored) = stored(world, &step).filter(|_| until.is_some()) {
+            stored.unseen_until = until;
+        }
+    }
 }
 
 fn stored<'a>(world: &'a mut World, step: &Step) -> Option<&'a mut CustomImage> {
@@ -270,26 +298,58 @@ fn delete(world: &mut World, call: &Call, lab_key: &str, name: &str) -> Result<A
         return Ok(Answer::empty(204));
     };
     if image.state == "Deleting" {
-        let operation = image.operation.unwrap_or_default();
+        let operation = image.operation.clone().unwrap_or_default();
+        if world.unstick(&operation) {
+            let takes = deletion(world, &image);
+            schedule(world, takes, lab_key, name, image.unique, What::Deleted);
+        }
         return Ok(operations::accepted(world, &operation, Answer::empty(202)));
     }
-    if image.operation.is_some() {
+    // What hangs may be deleted.
+    if image.operation.as_ref().is_some_and(|operation| !world.unstick(operation)) {
         return Err(busy(&image));
     }
-    let location = lab.location.clone();
-    let operation = operations::begin(world, Provider::DevTestLab, call.subscription(), &location);
-    let since = world.now();
-    let lab = labs::get_mut(world, lab_key, call)?;
-    if let Some(image) = lab.images.get_mut(name) {
-        image.state = "Deleting";
-        image.operation = Some(operation.clone());
-        image.since = since;
-    }
-    let takes = world
-        .latencies
-        .draw(world.latencies.profile.custom_image_deletion, &format!("{}/delete", image.request_id));
-    schedule(world, takes, lab_key, name, image.unique, What::Deleted);
+    let operation = begin_deletion(world, lab_key, &image);
     Ok(operations::accepted(world, &operation, Answer::empty(202)))
+}
+
+/// How long the deletion of an image usually takes.
+fn deletion(world: &World, image: &CustomImage) -> Duration {
+    let span = world.latencies.profile.custom_image_deletion;
+    world.latencies.draw(span, &format!("{}/delete", image.request_id))
+}
+
+/// Lets an image's deletion begin, whatever went on before; answers its operation.
+fn begin_deletion(world: &mut World, lab_key: &str, image: &CustomImage) -> String {
+    let lab = world.arm.labs.get(lab_key).map(|lab| (lab.subscription.clone(), lab.location.clone()));
+    let (subscription, location) = lab.unwrap_or_default();
+    let operation = operations::begin(world, Provider::DevTestLab, &subscription, &location);
+    let since = world.now();
+    let name = image.name.to_lowercase();
+    let stored = world.arm.labs.get_mut(lab_key).and_then(|lab| lab.images.get_mut(&name));
+    if let Some(image) = stored {
+        image.state = "Deleting";
+        image.since = since;
+        if let Some(before) = image.operation.replace(operation.clone()) {
+            operations::cancel(world, &before);
+        }
+    }
+    let takes = deletion(world, image);
+    match world.lasts(&image.request_id, takes) {
+        Lasts::For(takes) => schedule(world, takes, lab_key, &name, image.unique, What::Deleted),
+        Lasts::Forever(_) => world.stick(&operation),
+    }
+    operation
+}
+
+/// Somebody deletes an image; answers its id if it was there.
+pub(crate) fn lose(world: &mut World, lab_key: &str, name: &str, unique: Uuid) -> Option<String> {
+    let image = world.arm.labs.get(lab_key)?.images.get(name)?.clone();
+    if image.unique != unique || image.state == "Deleting" {
+        return None;
+    }
+    begin_deletion(world, lab_key, &image);
+    Some(image.request_id)
 }
 
 fn busy(image: &CustomImage) -> ArmError {

@@ -25,7 +25,10 @@ use super::{
     listing,
     resource_groups::{self, ResourceGroup},
 };
-use crate::World;
+use crate::{
+    World,
+    chaos::{Lasts, Missing, is_seen},
+};
 
 /// Nothing was begun yet.
 const ACCEPTED: &str = "Accepted";
@@ -64,6 +67,11 @@ pub struct Deployment {
     /// What is still to be made; dropped when it ends, because it holds secrets.
     pub(crate) plan: Option<run::Plan>,
     pub(crate) deletion: Option<String>,
+    /// It goes on when all its resources are made.
+    pub(crate) never_ends: bool,
+    /// It is not shown before.
+    pub(crate) unseen_until: Option<OffsetDateTime>,
+    pub(crate) missing: Missing,
 }
 
 impl Deployment {
@@ -143,12 +151,17 @@ pub(crate) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Result<Ans
         ([], &Method::GET) => list(world, call),
         ([_], &Method::PUT) => put(world, call, &name),
         ([key], &Method::GET) => {
+            let now = world.now();
             let group = group(world, call)?;
-            let deployment = group.deployments.get(*key).ok_or_else(|| missing(&name))?;
+            let deployment = group.deployments.get(*key);
+            let deployment = deployment.filter(|deployment| is_seen(deployment.unseen_until, now));
+            let deployment = deployment.ok_or_else(|| missing(&name))?;
             Ok(Answer::json(200, deployment.view(group)))
         }
         ([key], &Method::HEAD) => {
-            let there = group(world, call)?.deployments.contains_key(*key);
+            let now = world.now();
+            let deployment = group(world, call)?.deployments.get(*key);
+            let there = deployment.is_some_and(|deployment| is_seen(deployment.unseen_until, now));
             Ok(Answer::empty(if there { 204 } else { 404 }))
         }
         ([key], &Method::DELETE) => history::delete(world, call, key),
@@ -171,7 +184,12 @@ fn list(world: &mut World, call: &Call) -> Result<Answer, ArmError> {
         *filter = filter.replace("provisioningState", "properties/provisioningState");
     }
     let view = |deployment: &Deployment| deployment.view(group);
-    listing::page(world, &call, |token| listing::after(&group.deployments, token), view)
+    let now = world.now();
+    let seen = |token: Option<&str>| {
+        listing::after(&group.deployments, token)
+            .filter(move |(_, deployment)| is_seen(deployment.unseen_until, now))
+    };
+    listing::page(world, &call, seen, view)
 }
 
 fn put(world: &mut World, call: &Call, name: &str) -> Result<Answer, ArmError> {
@@ -193,9 +211,17 @@ fn put(world: &mut World, call: &Call, name: &str) -> Result<Answer, ArmError> {
     }
     let existed = old.is_some();
     let request = request::read(world, call, name)?;
+    request::check_chance(world, call, name, &request)?;
     history::make_room(world, call, existed)?;
     let now = world.now();
     let unique = world.new_guid();
+    let subject = format!("{}/start", call.path());
+    let takes = world.latencies.draw(world.latencies.profile.deployment_start, &subject);
+    // One that hangs does so before its first resource or after its last.
+    let (starts_after, never_ends) = match world.lasts(&call.path(), takes) {
+        Lasts::For(takes) => (Some(takes), false),
+        Lasts::Forever(mut draw) => (draw.coin().then_some(takes), true),
+    };
     let deployment = Deployment {
         name: name.to_owned(),
         state: ACCEPTED,
@@ -209,13 +235,16 @@ fn put(world: &mut World, call: &Call, name: &str) -> Result<Answer, ArmError> {
         resources: request.evaluated.resources.iter().map(run::Progress::new).collect(),
         plan: Some(run::Plan::new(request.evaluated, call)),
         deletion: None,
+        never_ends,
+        unseen_until: world.unseen_until(&call.path()),
+        missing: Missing::default(),
     };
     let group = group(world, call)?;
     let view = deployment.view(group);
     group.deployments.insert(key, deployment);
-    let subject = format!("{}/start", call.path());
-    let takes = world.latencies.draw(world.latencies.profile.deployment_start, &subject);
-    history::schedule_start(world, call, name, unique, takes);
+    if let Some(after) = starts_after {
+        history::schedule_start(world, call, name, unique, after);
+    }
     let url = format!(
         "{}{}/operationStatuses/{}?api-version={STATUS_API_VERSION}&t={}",
         world.endpoints.resource_manager(),
@@ -291,6 +320,13 @@ fn status(world: &mut World, call: &Call, key: &str, id: &str) -> Result<Answer,
         .get(key)
         .filter(|deployment| deployment.unique.simple().to_string() == id)
         .ok_or_else(|| missing(key))?;
+    let before = deployment.missing;
+    let (is_missing, next) = world.poll(before, &call.path());
+    let deployment = group(world, call)?.deployments.get_mut(key).ok_or_else(|| missing(key))?;
+    deployment.missing = next;
+    if is_missing {
+        return Err(missing(key));
+    }
     let mut body = json!({"status": deployment.state});
     if let Some(error) = &deployment.error {
         body["error"] = error.inner();

@@ -13,7 +13,7 @@ use super::{
     marketplace::OsType,
     operations::{self, Provider},
 };
-use crate::{World, storage, work::WorkKind, world};
+use crate::{World, chaos::Lasts, storage, work::WorkKind, world};
 
 /// The longest life of a disk's SAS: 60 days.
 const LONGEST_ACCESS: u64 = 5_184_000;
@@ -228,8 +228,13 @@ fn begin(world: &mut World, call: &Call, key: &str) -> Result<Answer, ArmError> 
         disk.grants += 1;
         disk.access = Access::Granting { operation: operation.clone() };
     }
-    let what = What::Granted { lifetime: Duration::from_secs(seconds), subject: resource_path(call), asked };
-    schedule(world, takes, key, disk.grants + 1, what);
+    let subject = resource_path(call);
+    let lasts = world.lasts(&subject, takes);
+    let what = What::Granted { lifetime: Duration::from_secs(seconds), subject, asked };
+    match lasts {
+        Lasts::For(takes) => schedule(world, takes, key, disk.grants + 1, what),
+        Lasts::Forever(_) => world.stick(&operation),
+    }
     Ok(operations::accepted(world, &operation, Answer::empty(202)))
 }
 
@@ -240,23 +245,58 @@ fn end(world: &mut World, call: &Call, key: &str) -> Result<Answer, ArmError> {
     match &disk.access {
         // Nothing is out: that is what was asked for.
         Access::None => return Ok(Answer::empty(200)),
-        Access::Granting { .. } => return Err(busy(&disk)),
+        Access::Granting { operation } => {
+            // What hangs may be called off.
+            if !world.unstick(operation) {
+                return Err(busy(&disk));
+            }
+            withdraw(world, key);
+            return Ok(Answer::empty(200));
+        }
         Access::Revoking { operation } => {
             let operation = operation.clone();
+            if world.unstick(&operation) {
+                let takes = revocation(world, &disk);
+                let what = What::Revoked { subject: resource_path(call), asked: world.now() };
+                schedule(world, takes, key, disk.grants, what);
+            }
             return Ok(operations::accepted(world, &operation, Answer::empty(202)));
         }
         Access::Granted { .. } => {}
     }
     let operation = operations::begin(world, Provider::ComputeDisks, call.subscription(), &disk.location);
-    let subject = format!("{}/revocation/{}", disk.id, disk.grants);
-    let takes = world.latencies.draw(world.latencies.profile.disk_access, &subject);
+    let takes = revocation(world, &disk);
     let asked = world.now();
     if let Some(disk) = world.arm.disks.get_mut(key) {
         disk.access = Access::Revoking { operation: operation.clone() };
     }
-    let what = What::Revoked { subject: resource_path(call), asked };
-    schedule(world, takes, key, disk.grants, what);
+    let subject = resource_path(call);
+    match world.lasts(&subject, takes) {
+        Lasts::For(takes) => schedule(world, takes, key, disk.grants, What::Revoked { subject, asked }),
+        Lasts::Forever(_) => world.stick(&operation),
+    }
     Ok(operations::accepted(world, &operation, Answer::empty(202)))
+}
+
+/// How long taking access back usually takes.
+fn revocation(world: &World, disk: &Disk) -> Duration {
+    let subject = format!("{}/revocation/{}", disk.id, disk.grants);
+    world.latencies.draw(world.latencies.profile.disk_access, &subject)
+}
+
+/// Ends whatever access there is to a disk, or is about to be, at once.
+pub(crate) fn withdraw(world: &mut World, key: &str) {
+    let Some(disk) = world.arm.disks.get_mut(key) else {
+        return;
+    };
+    let id = disk.id.clone();
+    match std::mem::replace(&mut disk.access, Access::None) {
+        Access::None => return,
+        Access::Granting { operation } => operations::cancel(world, &operation),
+        Access::Revoking { operation } => operations::end(world, &operation, Ok(None)),
+        Access::Granted { .. } => {}
+    }
+    storage::close_export(world, &id);
 }
 
 /// The disk's id in the spelling of the request.

@@ -40,6 +40,7 @@ pub use artifacts::{Artifact, ArtifactSource, PostDeploy};
 pub use authorization::Denial;
 pub use compute::{ComputeMachine, Power};
 pub use custom_images::CustomImage;
+pub(crate) use custom_images::lose as lose_image;
 pub use deployments::Deployment;
 pub use disks::{Disk, DiskState};
 pub use error::ArmError;
@@ -50,6 +51,7 @@ pub(crate) use resource_groups::ResourceGroup;
 pub use seed::{CustomImageSpec, FormulaSpec, GalleryImageSpec, LabSpec, VirtualMachineSpec};
 pub use throttle::{Limit, Limits};
 pub use virtual_machines::LabMachine;
+pub(crate) use virtual_machines::lose as lose_machine;
 
 use crate::{
     Request, Response, World,

@@ -15,7 +15,7 @@ use super::{
     deployments,
     error::ArmError,
 };
-use crate::World;
+use crate::{World, chaos::Missing};
 
 /// Operations are forgotten after this; whoever still polls gets 404 and must look at the resource.
 const REMEMBERED: Duration = Duration::hours(24);
@@ -82,6 +82,7 @@ pub(crate) struct Operation {
     status: Status,
     /// The deployment that goes on when this ends, and the resource of it.
     waiter: Option<deployments::Waiter>,
+    missing: Missing,
 }
 
 /// All operations that are remembered.
@@ -119,6 +120,7 @@ pub(crate) fn begin(world: &mut World, provider: Provider, subscription: &str, l
         secret,
         status: Status::Running,
         waiter: None,
+        missing: Missing::default(),
     };
     operations.by_name.insert(name.clone(), operation);
     name
@@ -251,6 +253,13 @@ pub(crate) fn get(world: &mut World, call: &Call) -> Result<Answer, ArmError> {
     };
     let operation = world.arm.operations.by_name.get(&name).cloned().ok_or_else(missing)?;
     if operation.started + REMEMBERED < world.now() || operation.subscription != call.subscription() {
+        return Err(missing());
+    }
+    let (is_missing, next) = world.poll(operation.missing, &call.path());
+    if let Some(operation) = world.arm.operations.by_name.get_mut(&name) {
+        operation.missing = next;
+    }
+    if is_missing {
         return Err(missing());
     }
     let (t, c, s, h) = seal(world, &name, &operation);

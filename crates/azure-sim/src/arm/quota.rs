@@ -62,14 +62,61 @@ pub(crate) fn check(world: &World, subscription: &str, location: &str, size: &st
     if used + wanted <= limit {
         return Ok(());
     }
-    Err(ArmError::new(
+    Err(regional_cores(location, limit, used, wanted))
+}
+
+/// The form in which Compute refuses while making a VM.
+fn regional_cores(location: &str, limit: u32, used: u32, wanted: u32) -> ArmError {
+    ArmError::new(
         409,
         "OperationNotAllowed",
         format!(
             "Operation could not be completed as it results in exceeding approved Total Regional Cores quota. Additional details - Deployment Model: Resource Manager, Location: {location}, Current Limit: {limit}, Current Usage: {used}, Additional Required: {wanted}, (Minimum) New Limit Required: {}. Setup Alerts when Quota reaches threshold. Learn more at https://aka.ms/quotamonitoringalerting . Submit a request for Quota increase at https://aka.ms/ProdportalCRP/ by specifying parameters listed in the 'Details' section for deployment to succeed.",
             used + wanted
         ),
-    ))
+    )
+}
+
+/// The form of pre-flight.
+fn core_limit(limit: u32, used: u32, wanted: u32) -> ArmError {
+    ArmError::new(
+        400,
+        "QuotaExceeded",
+        format!(
+            "Operation could not be completed as it results in exceeding quota limits of Core. Maximum allowed: {limit}, Current in use: {used}, Additional requested: {wanted}. Please read more about quota increase at https://aka.ms/corequotaincrease."
+        ),
+    )
+}
+
+/// What Compute says when others have just taken the cores that a VM of this size wants.
+pub(crate) fn refusal(world: &World, subscription: &str, location: &str, size: &str) -> ArmError {
+    let (limit, used, wanted) = taken(world, subscription, location, size);
+    regional_cores(location, limit, used, wanted)
+}
+
+/// What pre-flight says then.
+pub(crate) fn preflight_refusal(world: &World, subscription: &str, location: &str, size: &str) -> ArmError {
+    let (limit, used, wanted) = taken(world, subscription, location, size);
+    core_limit(limit, used, wanted)
+}
+
+fn taken(world: &World, subscription: &str, location: &str, size: &str) -> (u32, u32, u32) {
+    let wanted = cores(size).unwrap_or(1);
+    let limit = limit(world, subscription).unwrap_or(0).max(in_use(world, subscription, location) + wanted);
+    (limit, limit, wanted)
+}
+
+/// A refusal of pre-flight as a deployment answers it.
+pub(crate) fn invalid_deployment(name: &str, tracking_id: &str, inner: ArmError) -> ArmError {
+    let mut error = ArmError::new(
+        400,
+        "InvalidTemplateDeployment",
+        format!(
+            "The template deployment '{name}' is not valid according to the validation procedure. The tracking id is '{tracking_id}'. See inner errors for details."
+        ),
+    );
+    error.details.push(inner);
+    error
 }
 
 /// # Errors
@@ -82,14 +129,9 @@ pub(crate) fn preflight(
     wanted: u32,
 ) -> Result<(), ArmError> {
     match limit(world, subscription) {
-        Some(limit) if wanted > limit => Err(ArmError::new(
-            400,
-            "QuotaExceeded",
-            format!(
-                "Operation could not be completed as it results in exceeding quota limits of Core. Maximum allowed: {limit}, Current in use: {}, Additional requested: {wanted}. Please read more about quota increase at https://aka.ms/corequotaincrease.",
-                in_use(world, subscription, location)
-            ),
-        )),
+        Some(limit) if wanted > limit => {
+            Err(core_limit(limit, in_use(world, subscription, location), wanted))
+        }
         _ => Ok(()),
     }
 }

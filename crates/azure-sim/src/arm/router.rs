@@ -10,7 +10,7 @@ use super::{
     formulas, generic, labs, locks, operations, policies, resource_groups, shared_galleries,
     storage_accounts, tags, virtual_machines,
 };
-use crate::World;
+use crate::{World, chaos};
 
 /// Answers a call that was let in, if its caller may make it.
 pub(crate) fn dispatch(world: &mut World, call: &Call) -> Result<Answer, ArmError> {
@@ -101,6 +101,7 @@ fn in_group(
 }
 
 fn in_lab(world: &mut World, call: &Call, lab: &str, rest: &[&str]) -> Result<Answer, ArmError> {
+    chaos::consider_lab(world, lab);
     if !world.arm.labs.contains_key(lab) {
         // "DELETE: missing parent 404".
         return Err(if rest.is_empty() || call.method == Method::GET {

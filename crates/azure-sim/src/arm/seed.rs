@@ -12,6 +12,7 @@ use super::{
     generic, labs,
     locks::{Lock, LockLevel},
     marketplace::OsType,
+    operations,
     policies::Policy,
     resource_groups::{self, ResourceGroup},
     shared_galleries::SharedGallery,
@@ -181,10 +182,17 @@ impl World {
             return false;
         };
         let machines: Vec<String> = lab.machines.keys().cloned().collect();
+        let in_machines = lab.machines.values().filter_map(|machine| machine.operation.clone());
+        let in_images = lab.images.values().filter_map(|image| image.operation.clone());
+        let operations: Vec<String> = in_machines.chain(in_images).collect();
         for name in machines {
             virtual_machines::remove(self, &key, &name);
         }
-        self.arm.labs.remove(&key).is_some()
+        self.arm.labs.remove(&key);
+        for operation in operations {
+            operations::cancel(self, &operation);
+        }
+        true
     }
 
     /// Adds a network `name` with the subnet `{name}Subnet` to a lab. Says whether the lab is there.
@@ -237,6 +245,7 @@ impl World {
             operation: None,
             request_id: id.clone(),
             since,
+            unseen_until: None,
             name: spec.name.clone(),
         };
         lab.images.insert(spec.name.to_lowercase(), image);
@@ -289,6 +298,7 @@ impl World {
             known_power: None,
             operation: None,
             making_since: None,
+            unseen_until: None,
         };
         lab.machines.insert(spec.name.to_lowercase(), machine);
         if !spec.failed {

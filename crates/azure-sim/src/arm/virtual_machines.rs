@@ -22,7 +22,7 @@ pub(crate) use create::{claimed_machine, create_environment, preflight_cores};
 pub use life::Step;
 pub(crate) use life::step;
 pub(crate) use power::{Target, begin_power, check_power, claim_any};
-pub(crate) use resources::{remove, seed_compute};
+pub(crate) use resources::{lose, remove, seed_compute};
 
 use super::{
     artifacts::{self, Run},
@@ -33,7 +33,7 @@ use super::{
     operations::{self, Provider},
     tags::{self, Tags},
 };
-use crate::World;
+use crate::{World, chaos::is_seen};
 
 /// The VM stands and nothing goes on.
 pub(crate) const SUCCEEDED: &str = "Succeeded";
@@ -68,6 +68,8 @@ pub struct LabMachine {
     pub(crate) operation: Option<String>,
     /// When its making began, until that is written down as work.
     pub(crate) making_since: Option<OffsetDateTime>,
+    /// It is not shown before.
+    pub(crate) unseen_until: Option<OffsetDateTime>,
 }
 
 impl LabMachine {
@@ -212,10 +214,18 @@ pub(crate) fn route(
         ([], &Method::GET) => {
             let lab = labs::get(world, lab_key, call)?;
             let view = |machine: &LabMachine| view(world, lab_key, machine, expand);
-            listing::page(world, call, |token| listing::after(&lab.machines, token), view)
+            let now = world.now();
+            let seen = |token: Option<&str>| {
+                listing::after(&lab.machines, token)
+                    .filter(move |(_, machine)| is_seen(machine.unseen_until, now))
+            };
+            listing::page(world, call, seen, view)
         }
         ([name], &Method::GET) => {
-            find(world, lab_key, name, call)?;
+            let now = world.now();
+            if !is_seen(find(world, lab_key, name, call)?.unseen_until, now) {
+                return Err(ArmError::not_found(&call.path()));
+            }
             let machine = &world.arm.labs[lab_key].machines[*name];
             Ok(Answer::json(200, view(world, lab_key, machine, expand)))
         }
@@ -280,6 +290,9 @@ fn delete(world: &mut World, call: &Call, lab_key: &str, name: &str) -> Result<A
     if machine.state == life::DELETING {
         // Asked again: the same deletion goes on.
         let operation = machine.operation.clone().unwrap_or_default();
+        if world.unstick(&operation) {
+            resources::resume_deletion(world, lab_key, name);
+        }
         return Ok(operations::accepted(world, &operation, Answer::empty(202)));
     }
     let location = lab.location.clone();

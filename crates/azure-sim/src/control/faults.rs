@@ -1,9 +1,12 @@
 //! [`Faults`] as JSON.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use time::OffsetDateTime;
+
+use crate::chaos::{Chance, Chances};
 use crate::fault::{
     ArtifactFault, ArtifactOutcome, CopyFault, CustomImageFault, Faults, HttpEffect, HttpFault,
     VirtualMachineFault,
@@ -23,6 +26,21 @@ pub struct FaultsSpec {
     pub copies: Vec<CopyFaultSpec>,
     /// Custom images that cannot be registered.
     pub custom_images: Vec<CustomImageFaultSpec>,
+    /// What goes wrong by chance.
+    pub chances: ChancesSpec,
+}
+
+/// [`Chances`]: kinds are written as [`Chance::name`] says.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ChancesSpec {
+    /// From which everything is drawn.
+    pub seed: u64,
+    /// How often each kind strikes, 0 to 1.
+    pub rates: BTreeMap<Chance, f64>,
+    /// Nothing strikes after this moment of the simulator's time.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub until: Option<OffsetDateTime>,
 }
 
 /// [`HttpFault`]: with `status` it is an answer; with `reset` `before` or `after` the connection breaks; with
@@ -164,6 +182,13 @@ impl FaultsSpec {
                 })
                 .collect(),
         }
+    }
+}
+
+impl ChancesSpec {
+    /// The chances that it describes.
+    pub fn to_chances(&self) -> Chances {
+        Chances { seed: self.seed, rates: self.rates.clone(), until: self.until }
     }
 }
 

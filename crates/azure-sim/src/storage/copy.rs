@@ -13,7 +13,7 @@ use super::{
     content::Content,
     request,
 };
-use crate::{World, work::WorkKind};
+use crate::{World, chaos, work::WorkKind};
 
 mod source;
 mod start;
@@ -226,6 +226,9 @@ pub(super) fn finish(world: &mut World, id: Uuid, status: Status, description: O
     }
     let url = request::url_of(&world.endpoints, &pending.account, &pending.key);
     world.worked(WorkKind::BlobCopy, &url, started, status == Status::Success);
+    if status == Status::Success {
+        chaos::consider_vhd(world, &pending.key.0, &url, id);
+    }
 }
 
 /// The export `name` cannot be read any more: fails the copies that read from it.
@@ -236,6 +239,11 @@ pub(super) fn source_is_gone(world: &mut World, name: &str, description: &str) {
     for id in ids {
         finish(world, id, Status::Failed, Some(description.to_owned()));
     }
+}
+
+/// The account `name` is gone: copies into it end with it.
+pub(super) fn destination_is_gone(world: &mut World, name: &str) {
+    world.storage.copies.retain(|_, copy| copy.account != name);
 }
 
 /// Fails the copies whose source was written or deleted since they began. To be called after every change.

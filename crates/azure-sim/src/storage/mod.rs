@@ -107,15 +107,20 @@ pub fn create_account(world: &mut World, id: &str, location: &str) {
 
 /// The blob behind a URL (its query ignored).
 pub fn blob(world: &World, url: &str) -> Option<BlobSummary> {
+    let (account, key) = key_of(world, url)?;
+    let version = &world.storage.contents.get(&account)?.blobs.get(&key)?.base;
+    Some(summary(world, &account, &key, version))
+}
+
+/// The account, the container and the name in a blob's URL (its query ignored).
+fn key_of(world: &World, url: &str) -> Option<(String, account::BlobKey)> {
     let url = url.split(['?', '#']).next()?;
     let uri: http::Uri = url.replace(' ', "%20").parse().ok()?;
     let Some(Service::Blob { account, path }) = world.endpoints.service_of(&uri) else {
         return None;
     };
     let (container, blob) = request::names(&path)?;
-    let key = (container?, blob?);
-    let version = &world.storage.contents.get(&account)?.blobs.get(&key)?.base;
-    Some(summary(world, &account, &key, version))
+    Some((account, (container?, blob?)))
 }
 
 /// All blobs of an account, in order of container and name.
@@ -150,6 +155,39 @@ impl State {
         self.last_etag = ticks.max(self.last_etag + 1);
         self.last_etag
     }
+}
+
+/// The body of an error.
+pub(crate) fn error_body(code: &'static str, message: &str, request_id: &str, now: OffsetDateTime) -> String {
+    error::Error::new(500, code, message).body(request_id, &request::ticks(now))
+}
+
+/// Takes an account away with all that it holds. Copies to it and from it fail.
+pub(crate) fn delete_account(world: &mut World, name: &str) {
+    world.storage.accounts.remove(name);
+    world.storage.contents.remove(name);
+    copy::destination_is_gone(world, name);
+    copy::sources_changed(world);
+}
+
+/// Takes away a blob that this copy made, and what has the same name and ends with `.json`. Says whether the blob was there.
+pub(crate) fn lose_copied(world: &mut World, url: &str, copy: Uuid, with_companion: bool) -> bool {
+    let Some((account, key)) = key_of(world, url) else {
+        return false;
+    };
+    let Some(contents) = world.storage.contents.get_mut(&account) else {
+        return false;
+    };
+    let made_by = contents.blobs.get(&key).and_then(|blob| blob.base.copy.as_ref());
+    if made_by.is_none_or(|record| record.id != copy) {
+        return false;
+    }
+    contents.blobs.remove(&key);
+    if let Some((stem, _)) = key.1.rsplit_once('.').filter(|_| with_companion) {
+        contents.blobs.remove(&(key.0.clone(), format!("{stem}.json")));
+    }
+    copy::sources_changed(world);
+    true
 }
 
 /// Lets `event` happen.

@@ -9,9 +9,9 @@ use super::{
     error::Error,
     leasing, list, page_blob, properties, read,
     request::{Call, http_date, ticks},
-    snapshot, tags,
+    snapshot, tags, write,
 };
-use crate::{Request, Response, World};
+use crate::{Request, Response, World, chaos::Chance};
 
 /// An operation of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,6 +256,9 @@ fn answer(world: &mut World, call: &Call<'_>) -> Result<Answer, Error> {
     let account = world.storage.accounts.get(call.account).ok_or_else(Error::resource_not_found)?;
     let operation = Operation::of(call)?;
     let caller = authorize(world, call, account, operation.need())?;
+    if world.chances.takes(Chance::EtagConflict) {
+        write::overtake(world, call);
+    }
     operation.run(world, call, &caller)
 }
 

@@ -3,6 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use crc::{CRC_64_NVME, Crc};
+use http::Method;
 use md5::{Digest as _, Md5};
 
 use super::{
@@ -14,9 +15,9 @@ use super::{
     copy::{self, Read, cannot_verify},
     error::Error,
     lease::Guarded,
-    request::{Call, http_date},
+    request::{Call, http_date, url_of},
 };
-use crate::{Service, World, identity};
+use crate::{Service, World, chaos::Chance, identity};
 
 /// The checksum that the service calls CRC64.
 const CRC64: Crc<u64> = Crc::<u64>::new(&CRC_64_NVME);
@@ -89,6 +90,34 @@ pub(super) fn replace(world: &mut World, call: &Call<'_>, version: Version) -> R
         }
     }
     Ok(())
+}
+
+/// By chance somebody writes the same bytes a moment before a write with `If-Match` that would have gone through.
+pub(super) fn overtake(world: &mut World, call: &Call<'_>) {
+    let is_write = !matches!(*call.method, Method::GET | Method::HEAD);
+    let names_etag = call.header("if-match").is_some_and(|etag| etag.trim() != "*");
+    let (true, true, Ok(key)) = (is_write, names_etag, call.key()) else {
+        return;
+    };
+    let blob = container(world, call).ok().and_then(|contents| contents.blobs.get(&key));
+    let is_open = |blob: &Blob| {
+        Conditions::of(call).is_ok_and(|c| c.check_write(Some(&seen(&blob.base, call))).is_ok())
+            && check_no_pending_copy(&blob.base).is_ok()
+            && blob.lease.check_write(None, Guarded::Blob, call.now).is_ok()
+    };
+    if !blob.is_some_and(is_open) {
+        return;
+    }
+    let url = url_of(&world.endpoints, call.account, &key);
+    if world.strike(Chance::EtagConflict, &url).is_none() {
+        return;
+    }
+    let etag = world.storage.new_etag(call.now);
+    let contents = world.storage.contents.get_mut(call.account);
+    if let Some(blob) = contents.and_then(|contents| contents.blobs.get_mut(&key)) {
+        blob.base.etag = etag;
+        blob.base.last_modified = call.now;
+    }
 }
 
 /// The source of a synchronous copy, which may also be authorised by a token of its own.

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::azure::Azure;
 
-const MIB: u64 = 1 << 20;
+pub const MIB: u64 = 1 << 20;
 
 /// Makes a page blob of this length in the lab's account; answers its URL.
-async fn vhd(azure: &Azure, name: &str, length: u64) -> String {
+pub async fn vhd(azure: &Azure, name: &str, length: u64) -> String {
     let (account, token) = {
         let world = azure.sim.world();
         let caller = world.identity.managed_identity.clone();
@@ -56,7 +56,7 @@ async fn remove(azure: &Azure, url: &str) {
     assert_eq!(azure.sim.call(request).await.unwrap().status(), 202);
 }
 
-fn image(url: &str) -> Value {
+pub fn image(url: &str) -> Value {
     json!({
         "tags": {"ImagePath": "Win2016/Datacenter.json"},
         "properties": {

@@ -1,4 +1,4 @@
-use azure_sim::arm::{FormulaSpec, GalleryImageSpec, LabSpec, OsType};
+use azure_sim::arm::{CustomImageSpec, FormulaSpec, GalleryImageSpec, LabSpec, OsType, VirtualMachineSpec};
 use http::Method;
 use serde_json::json;
 
@@ -122,4 +122,35 @@ async fn a_lab_can_go_behind_everybodys_back() {
     azure.wait(3600).await;
     assert_eq!(azure.get(&Azure::lab_path()).await.code(), "ResourceNotFound");
     assert_eq!(azure.delete(&Azure::vm_path("golden")).await.code(), "ParentResourceNotFound");
+}
+
+#[tokio::test(start_paused = true)]
+async fn collections_are_filtered_by_a_part_of_the_name_in_any_case_and_cut() {
+    let azure = Azure::new();
+    for name in ["Win2016-1", "Win2016-2", "Ubuntu-1"] {
+        let mut world = azure.sim.world();
+        let created = world.now();
+        let (tags, os) = (serde_json::Map::new(), OsType::Windows);
+        let image = CustomImageSpec { name: name.to_owned(), tags: tags.clone(), created, os, failed: false };
+        world.add_custom_image(&azure.lab, image);
+        world.add_formula(&azure.lab, FormulaSpec { name: name.to_owned(), content: json!({}) });
+        let properties = serde_json::Map::new();
+        let machine =
+            VirtualMachineSpec { name: name.to_owned(), tags, created, os, properties, failed: false };
+        world.add_virtual_machine(&azure.lab, machine);
+    }
+    for collection in ["customimages", "virtualmachines", "formulas"] {
+        let names = async |query: &str| {
+            let path = format!("{}/{collection}?{query}", Azure::lab_path());
+            let body = azure.get(&path).await.body;
+            let items = body["value"].as_array().unwrap().iter();
+            items.map(|item| item["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("$filter=contains(name,'WIN2016')").await, ["Win2016-1", "Win2016-2"]);
+        assert_eq!(names("$filter=contains(tolower(name),'-1')").await, ["Ubuntu-1", "Win2016-1"]);
+        assert_eq!(names("$filter=contains(name,'win2016')&$top=1").await, ["Win2016-1"]);
+        assert_eq!(names("$top=2").await, ["Ubuntu-1", "Win2016-1"]);
+        assert_eq!(names("$filter=contains(name,'none')").await, Vec::<String>::new());
+        assert_eq!(names("$orderby=name desc&$top=1").await, ["Win2016-2"]);
+    }
 }

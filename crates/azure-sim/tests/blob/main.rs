@@ -1,6 +1,7 @@
 //! Blob Storage as its clients see it: every request goes through `Sim::call`, signed by code of its own.
 
 mod blobs;
+mod chaos;
 mod client;
 mod containers;
 mod copies;

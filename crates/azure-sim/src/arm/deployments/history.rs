@@ -16,6 +16,7 @@ use crate::{
         operations::{self, Provider},
         resource_groups,
     },
+    chaos::Lasts,
     work::WorkKind,
     world,
 };
@@ -149,7 +150,11 @@ pub(super) fn delete(world: &mut World, call: &Call, key: &str) -> Result<Answer
     let Some(deployment) = group(world, call)?.deployments.get(key) else {
         return Ok(Answer::empty(204));
     };
+    let unique = deployment.unique;
     if let Some(operation) = deployment.deletion.clone() {
+        if world.unstick(&operation) {
+            schedule_deletion(world, call, key, unique, Lasts::For(deletion(world, call)), &operation);
+        }
         return Ok(operations::accepted(world, &operation, Answer::empty(202)));
     }
     if deployment.is_active() {
@@ -159,22 +164,33 @@ pub(super) fn delete(world: &mut World, call: &Call, key: &str) -> Result<Answer
             format!("The deployment '{}' is active and cannot be deleted.", deployment.name),
         ));
     }
-    let unique = deployment.unique;
-    let asked = world.now();
     let operation = operations::begin(world, Provider::Resources, call.subscription(), &location);
-    let subject = call.path();
-    let takes = world.latencies.draw(world.latencies.profile.deployment_deletion, &subject);
     if let Some(deployment) = group(world, call)?.deployments.get_mut(key) {
         deployment.state = DELETING;
         deployment.deletion = Some(operation.clone());
     }
+    let takes = deletion(world, call);
+    let lasts = world.lasts(&call.path(), takes);
+    schedule_deletion(world, call, key, unique, lasts, &operation);
+    Ok(operations::accepted(world, &operation, Answer::empty(202)))
+}
+
+/// How long the deletion usually takes.
+fn deletion(world: &World, call: &Call) -> Duration {
+    world.latencies.draw(world.latencies.profile.deployment_deletion, &call.path())
+}
+
+fn schedule_deletion(world: &mut World, call: &Call, key: &str, unique: Uuid, lasts: Lasts, operation: &str) {
+    let Lasts::For(takes) = lasts else {
+        world.stick(operation);
+        return;
+    };
     let what = What::Deleted {
         group: resource_groups::key(&call.lower[1], &call.lower[3]),
         name: key.to_owned(),
         unique,
-        subject,
-        asked,
+        subject: call.path(),
+        asked: world.now(),
     };
     schedule(world, takes, what);
-    Ok(operations::accepted(world, &operation, Answer::empty(202)))
 }

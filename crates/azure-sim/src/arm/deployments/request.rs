@@ -55,20 +55,39 @@ pub(super) fn read(world: &mut World, call: &Call, name: &str) -> Result<Request
         .iter()
         .map(|resource| virtual_machines::preflight_cores(&resource.resource_type, resource.properties()))
         .sum();
-    quota::preflight(world, &subscription, &location, wanted).map_err(|inner| {
-        let mut error = ArmError::new(
-            400,
-            "InvalidTemplateDeployment",
-            format!(
-                "The template deployment '{name}' is not valid according to the validation procedure. The tracking id is '{}'. See inner errors for details.",
-                call.correlation_id
-            ),
-        );
-        error.details.push(inner);
-        error
-    })?;
+    quota::preflight(world, &subscription, &location, wanted)
+        .map_err(|inner| quota::invalid_deployment(name, &call.correlation_id, inner))?;
     let shown = shown(template, &parameters, &evaluated);
     Ok(Request { evaluated, shown })
+}
+
+/// # Errors
+/// The refusal of pre-flight, if by chance one of the VMs finds no cores. Only a PUT may ask: the next one is granted.
+pub(super) fn check_chance(
+    world: &mut World,
+    call: &Call,
+    name: &str,
+    request: &Request,
+) -> Result<(), ArmError> {
+    let location = resource_groups::group(world, &call.lower[1], &call.segments[3])?.location.clone();
+    for resource in &request.evaluated.resources {
+        let properties = resource.properties();
+        let is_machine = virtual_machines::preflight_cores(&resource.resource_type, properties) > 0;
+        if is_machine && !is_there(world, &resource.id) && world.refused_in_preflight(&resource.id) {
+            let size = properties["size"].as_str().unwrap_or_default();
+            let inner = quota::preflight_refusal(world, call.subscription(), &location, size);
+            return Err(quota::invalid_deployment(name, &call.correlation_id, inner));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a lab VM of this id was made before.
+fn is_there(world: &World, id: &str) -> bool {
+    let id = id.to_lowercase();
+    let lab_and_name = id.split_once("/virtualmachines/");
+    lab_and_name
+        .is_some_and(|(lab, name)| world.arm.labs.get(lab).is_some_and(|lab| lab.machines.contains_key(name)))
 }
 
 /// Unwraps `{"value": …}` and `{"reference": …}`.

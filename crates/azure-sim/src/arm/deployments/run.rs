@@ -19,6 +19,8 @@ use crate::{
 pub(crate) struct Plan {
     evaluated: Evaluated,
     caller: Call,
+    /// The deployment's id.
+    deployment: String,
 }
 
 impl std::fmt::Debug for Plan {
@@ -31,7 +33,7 @@ impl Plan {
     pub(super) fn new(evaluated: Evaluated, call: &Call) -> Self {
         // The body holds secrets and is not needed any more.
         let caller = call.inner(Method::PUT, "", "", &Value::Null);
-        Self { evaluated, caller }
+        Self { evaluated, caller, deployment: call.path() }
     }
 }
 
@@ -154,6 +156,7 @@ pub(super) fn go_on(world: &mut World, group: &str, name: &str, unique: Uuid) {
             None if resources.iter().any(|progress| matches!(progress.state, State::Running)) => {
                 return;
             }
+            None if deployment.never_ends => return,
             None => {
                 end(world, group, name, unique);
                 return;
@@ -199,10 +202,13 @@ fn end(world: &mut World, group: &str, name: &str, unique: Uuid) {
     };
     let outputs = plan.evaluated.outputs(&Deployed::new(world, &plan));
     let now = world.now();
+    let id = plan.deployment.clone();
+    let unseen_until = world.unseen_until(&id);
     let Some(deployment) = active(world, group, name, unique) else {
         return;
     };
     deployment.timestamp = now;
+    deployment.unseen_until = unseen_until.or(deployment.unseen_until);
     let failures: Vec<ArmError> = deployment
         .resources
         .iter()

@@ -1,5 +1,7 @@
 //! What DevTest Labs checks before it makes a VM, and the VM's beginning.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -19,6 +21,7 @@ use crate::{
         policies::{self, Wish},
         quota, tags,
     },
+    chaos::{self, Lasts, Loss, Quota},
 };
 
 /// Of the time that a VM takes to be made, this part passes before its compute VM exists.
@@ -91,6 +94,7 @@ pub(super) fn create(
     let now = world.now();
     let operation = operations::begin(world, Provider::DevTestLab, &subscription, &location);
     let takes = world.latencies.draw(world.latencies.profile.vm_creation, id);
+    let (takes, fate) = fate(world, call, &location, size, id, takes);
     let machine = LabMachine {
         name: name.to_owned(),
         location,
@@ -109,14 +113,68 @@ pub(super) fn create(
         known_power: None,
         operation: Some(operation.clone()),
         making_since: Some(now),
+        unseen_until: world.unseen_until(id),
     };
     let unique = machine.unique;
     if let Some(lab) = world.arm.labs.get_mut(lab_key) {
         lab.machines.insert(name.to_lowercase(), machine);
     }
     let first = takes.mul_f64(UNTIL_COMPUTE);
-    life::schedule(world, first, lab_key, name, unique, What::ComputeAppears { rest: takes - first });
+    match fate {
+        Fate::NeverAppears => world.stick(&operation),
+        Fate::NeverReady => {
+            world.stick(&operation);
+            let what = What::ComputeAppears { rest: takes - first, is_ready: false };
+            life::schedule(world, first, lab_key, name, unique, what);
+        }
+        Fate::Refused(error) => life::schedule(world, first, lab_key, name, unique, What::Refused(error)),
+        Fate::Made => {
+            let what = What::ComputeAppears { rest: takes - first, is_ready: true };
+            life::schedule(world, first, lab_key, name, unique, what);
+        }
+    }
+    let loss = Loss::Machine { lab: lab_key.to_owned(), name: name.to_lowercase(), unique };
+    chaos::consider_resource(world, id, loss);
     Ok(operation)
+}
+
+/// What becomes of a VM that was accepted.
+enum Fate {
+    Made,
+    /// Its compute VM is never made.
+    NeverAppears,
+    /// Its compute VM never gets ready.
+    NeverReady,
+    Refused(Box<ArmError>),
+}
+
+/// What becomes of a VM by chance that would take `takes`, and how long that takes.
+fn fate(
+    world: &mut World,
+    call: &Call,
+    location: &str,
+    size: &str,
+    id: &str,
+    takes: Duration,
+) -> (Duration, Fate) {
+    let subscription = call.subscription();
+    let quota = world.quota_of(id);
+    let lasts = world.lasts(id, takes);
+    let refused = match quota {
+        Quota::Granted => None,
+        Quota::Refused { at_once: false } => Some(quota::refusal(world, subscription, location, size)),
+        Quota::Refused { at_once: true } => {
+            let inner = quota::preflight_refusal(world, subscription, location, size);
+            Some(quota::invalid_deployment(id.rsplit('/').next().unwrap_or(id), &call.correlation_id, inner))
+        }
+    };
+    match (refused, lasts) {
+        (Some(error), _) => (takes, Fate::Refused(Box::new(error))),
+        (None, Lasts::For(takes)) => (takes, Fate::Made),
+        (None, Lasts::Forever(mut draw)) => {
+            (takes, if draw.coin() { Fate::NeverAppears } else { Fate::NeverReady })
+        }
+    }
 }
 
 /// The properties as GET shows them: no secrets, and nothing that the service computes.

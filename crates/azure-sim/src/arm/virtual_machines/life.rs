@@ -24,6 +24,7 @@ use crate::{
         marketplace::OsType,
         operations, quota,
     },
+    chaos::Chance,
     fault::{ArtifactOutcome, holds},
     work::WorkKind,
     world,
@@ -42,6 +43,13 @@ const UNTIL_POWER: f64 = 0.5;
 /// Of the time from the generalising artifact's end to deallocation, this part passes before the OS has shut down.
 const UNTIL_SHUTDOWN: f64 = 0.5;
 
+/// How artifacts fail by chance.
+const FAILURES: [&str; 3] = [
+    "VM has reported a failure when processing extension 'CustomScriptExtension'. Error message: \"Command execution finished, but failed because it returned a non-zero exit code of: '1603'\".",
+    "VM has reported a failure when processing extension 'CustomScriptExtension'. Error message: \"The remote name could not be resolved: 'chocolatey.org'\".",
+    "VM has reported a failure when processing extension 'CustomScriptExtension'. Error message: \"Provisioning of VM extension 'CustomScriptExtension' has timed out.\".",
+];
+
 /// The next step of a lab VM.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -54,16 +62,30 @@ pub struct Step {
 
 #[derive(Clone, Debug)]
 pub(super) enum What {
-    ComputeAppears { rest: Duration },
+    /// The compute VM exists; it gets ready after `rest`, or never.
+    ComputeAppears {
+        rest: Duration,
+        is_ready: bool,
+    },
+    /// There is no room for a compute VM.
+    Refused(Box<ArmError>),
     PowerAppears,
     Ready,
     ArtifactEnds(usize),
     Restarted(usize),
-    ShutDown { rest: Duration },
+    ShutDown {
+        rest: Duration,
+    },
     Deallocated,
-    PowerEnds { target: Target, operation: Option<String> },
+    PowerEnds {
+        target: Target,
+        operation: Option<String>,
+    },
     PowerLearned(Power),
-    Deleted { subject: String, since: time::OffsetDateTime },
+    Deleted {
+        subject: String,
+        since: time::OffsetDateTime,
+    },
 }
 
 pub(super) fn schedule(world: &mut World, after: Duration, lab: &str, name: &str, unique: Uuid, what: What) {
@@ -107,7 +129,8 @@ pub(crate) fn step(world: &mut World, step: Step) {
     }
     let mut place = Place { world, lab: &step.lab, name: &step.name, unique: step.unique };
     match step.what {
-        What::ComputeAppears { rest } => compute_appears(&mut place, &machine, rest),
+        What::ComputeAppears { rest, is_ready } => compute_appears(&mut place, &machine, rest, is_ready),
+        What::Refused(error) => refuse(&mut place, &machine, *error),
         What::PowerAppears => {
             if let Some(compute) = place.compute() {
                 compute.power_known = true;
@@ -152,7 +175,7 @@ pub(crate) fn step(world: &mut World, step: Step) {
     }
 }
 
-fn compute_appears(place: &mut Place<'_>, machine: &LabMachine, rest: Duration) {
+fn compute_appears(place: &mut Place<'_>, machine: &LabMachine, rest: Duration, is_ready: bool) {
     let fault = place
         .world
         .faults
@@ -167,19 +190,26 @@ fn compute_appears(place: &mut Place<'_>, machine: &LabMachine, rest: Duration) 
     let size = machine.properties.get("size").and_then(Value::as_str).unwrap_or_default().to_owned();
     let quota = quota::check(place.world, &subscription, &machine.location, &size);
     if let Some(error) = fault.or(quota.err()) {
-        if let Some(machine) = place.machine() {
-            machine.state = FAILED;
-            machine.operation = None;
-        }
-        made(place, false);
-        if let Some(operation) = &machine.operation {
-            operations::end(place.world, operation, Err(error));
-        }
+        refuse(place, machine, error);
         return;
     }
     add_compute(place, machine, &subscription, &size);
     place.later(rest.mul_f64(UNTIL_POWER), What::PowerAppears);
-    place.later(rest, What::Ready);
+    if is_ready {
+        place.later(rest, What::Ready);
+    }
+}
+
+/// The VM cannot be made; it stays, failed.
+fn refuse(place: &mut Place<'_>, machine: &LabMachine, error: ArmError) {
+    if let Some(machine) = place.machine() {
+        machine.state = FAILED;
+        machine.operation = None;
+    }
+    made(place, false);
+    if let Some(operation) = &machine.operation {
+        operations::end(place.world, operation, Err(error));
+    }
 }
 
 /// Applies the artifact at `index`, or ends when there is none.
@@ -202,13 +232,14 @@ fn apply_next(place: &mut Place<'_>, index: usize) {
     machine.state = APPLYING;
     let generalizing = run.artifact.post_deploy == PostDeploy::Deallocate;
     let subject = format!("{}/artifacts/{index}/{}", machine.request_id, machine.artifacts[index].id);
-    let (vm, artifact) = (machine.name.clone(), machine.artifacts[index].id.clone());
+    let (id, vm) = (machine.request_id.clone(), machine.name.clone());
+    let artifact = machine.artifacts[index].id.clone();
     let never = place.world.faults.artifacts.iter().any(|fault| {
         holds(&vm, &fault.vm_part)
             && holds(&artifact, &fault.artifact_part)
             && matches!(fault.outcome, ArtifactOutcome::NeverEnds)
     });
-    if never {
+    if never || place.world.strike(Chance::ArtifactNeverEnds, &id).is_some() {
         return;
     }
     let profile = &place.world.latencies.profile;
@@ -244,7 +275,8 @@ fn artifact_ends(place: &mut Place<'_>, machine: &LabMachine, index: usize) {
             machine.os.text()
         ))
     } else {
-        fault
+        let chance = place.world.strike(Chance::ArtifactFails, &machine.request_id);
+        fault.or_else(|| chance.map(|mut draw| FAILURES[draw.choice(FAILURES.len())].to_owned()))
     };
     let post_deploy = run.artifact.post_deploy;
     let last = index + 1 == machine.artifacts.len();
@@ -301,6 +333,12 @@ fn finish(place: &mut Place<'_>) {
     }
     if let Some(operation) = operation {
         operations::end(place.world, &operation, Ok(None));
+    }
+    if let Some(id) = place.machine().map(|machine| machine.request_id.clone())
+        && let Some(until) = place.world.unseen_until(&id)
+        && let Some(machine) = place.machine()
+    {
+        machine.unseen_until = Some(until);
     }
     if waits && let Some(compute) = place.compute().cloned() {
         // A claimable VM waits, deallocated, for its owner.

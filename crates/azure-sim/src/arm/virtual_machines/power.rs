@@ -113,7 +113,8 @@ pub(crate) fn begin_power(
     } else {
         life::change_power(world, lab, name, unique, target.on_the_way());
         let subject = format!("{}/{target:?}/{}", machine.id, world.now());
-        world.latencies.draw(world.latencies.profile.power_action, &subject)
+        let takes = world.latencies.draw(world.latencies.profile.power_action, &subject);
+        world.slowed(&machine.id, takes)
     };
     life::schedule(world, takes, lab, name, unique, What::PowerEnds { target, operation });
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::{
     LabMachine,
@@ -11,10 +12,11 @@ use crate::{
     World,
     arm::{
         compute::{ComputeMachine, Power},
-        disks::{Access, Disk},
-        operations,
+        disks::{self, Access, Disk},
+        operations::{self, Provider},
         resource_groups::{self, ResourceGroup},
     },
+    chaos::Lasts,
 };
 
 /// Letters that depend on a VM's id only, so that names do not depend on what else happens.
@@ -50,6 +52,7 @@ pub(super) fn add_compute(place: &mut Place<'_>, machine: &LabMachine, subscript
         nic: format!("{base}/Microsoft.Network/networkInterfaces/{name}"),
         lab_machine: (place.lab.to_owned(), place.name.to_owned()),
         changed: now,
+        unseen_until: place.world.unseen_until(&id),
     };
     let disk = Disk {
         id: disk_id.clone(),
@@ -123,7 +126,38 @@ pub(super) fn begin_deletion(world: &mut World, lab: &str, name: &str, operation
         operations::cancel(world, &before);
     }
     let takes = world.latencies.draw(world.latencies.profile.vm_deletion, &subject);
+    match world.lasts(&subject, takes) {
+        Lasts::For(takes) => schedule(world, takes, lab, name, unique, What::Deleted { subject, since }),
+        Lasts::Forever(_) => world.stick(operation),
+    }
+}
+
+/// Lets a deletion go on that hung.
+pub(super) fn resume_deletion(world: &mut World, lab: &str, name: &str) {
+    let stored = world.arm.labs.get(lab).and_then(|lab| lab.machines.get(name));
+    let Some((unique, subject)) = stored.map(|machine| (machine.unique, machine.request_id.clone())) else {
+        return;
+    };
+    let takes = world.latencies.draw(world.latencies.profile.vm_deletion, &subject);
+    let since = world.now();
     schedule(world, takes, lab, name, unique, What::Deleted { subject, since });
+}
+
+/// Somebody deletes a lab VM, and takes back the SAS of its disk where one is out; answers its id if it was there.
+pub(crate) fn lose(world: &mut World, lab: &str, name: &str, unique: Uuid) -> Option<String> {
+    let stored = world.arm.labs.get(lab)?;
+    let machine = stored.machines.get(name)?;
+    if machine.unique != unique || machine.state == DELETING {
+        return None;
+    }
+    let (subscription, location) = (stored.subscription.clone(), machine.location.clone());
+    let id = machine.request_id.clone();
+    if let Some(disk) = disk_of(world, machine).map(|disk| disk.id.to_lowercase()) {
+        disks::withdraw(world, &disk);
+    }
+    let operation = operations::begin(world, Provider::DevTestLab, &subscription, &location);
+    begin_deletion(world, lab, name, &operation);
+    Some(id)
 }
 
 /// Takes a lab VM away with everything behind it.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     World,
+    chaos::{self, Chance, Lasts},
     fault::holds,
     latency::Span,
     storage::{
@@ -36,6 +37,15 @@ const LONGEST_URL: usize = 2048;
 const LARGEST_SYNCHRONOUS: u64 = 256 << 20;
 /// What Put Blob From URL copies at most, in bytes.
 const LARGEST_PUT: u64 = 5000 << 20;
+/// Copies that fail by chance do so between these parts of their time.
+const PART_WAY: (f64, f64) = (0.05, 0.95);
+/// How copies fail by chance: what another try may not meet again.
+const FAILURES: [&str; 4] = [
+    "500 InternalError \"Copy failed when reading the source.\"",
+    "502 BadGateway \"Copy failed when reading the source.\"",
+    "503 ServerBusy \"Copy failed when reading the source.\"",
+    CANCELLED,
+];
 /// In bytes.
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -108,6 +118,7 @@ pub(in crate::storage) fn start(
     let (source, etag) = (read.source.clone(), read.etag);
     // That of a managed disk may be made longer meanwhile; it has an event of its own.
     let expires = read.expires.filter(|_| matches!(source, super::Source::Blob { .. }));
+    let is_by_sas = read.expires.is_some();
     let is_same_account = matches!(&source, super::Source::Blob { account, .. } if account == call.account);
     let is_across_regions = read.location.is_some_and(|location| {
         let here = world.storage.accounts.get(call.account);
@@ -133,13 +144,15 @@ pub(in crate::storage) fn start(
     if is_done {
         version.content = taken.content;
         world.worked(WorkKind::BlobCopy, &destination, call.now, true);
+        chaos::consider_vhd(world, &key.0, &destination, id);
     } else {
         // The blob is there at once: a page blob in its full length, all zero; a block blob empty.
         (version.kind, version.content) = match taken.kind {
             Kind::Page(_) => (Kind::Page(0), Content::zero(total)),
             Kind::Block(_) => (Kind::Block(Vec::new()), Content::default()),
         };
-        let (progress, ends, planned) = plan(world, &destination, total, is_across_regions, expires);
+        let asked = Asked { destination: &destination, total, is_across_regions, is_by_sas, expires };
+        let (progress, ends, planned) = plan(world, &asked);
         record.state = CopyState::Pending(progress);
         let pending = PendingCopy {
             account: call.account.to_owned(),
@@ -167,14 +180,22 @@ pub(in crate::storage) fn start(
         .header("x-ms-copy-status", status))
 }
 
-/// How fast a copy goes, when it ends, and how.
-fn plan(
-    world: &mut World,
-    destination: &str,
+/// What is known of a copy when it begins.
+struct Asked<'a> {
+    /// The URL.
+    destination: &'a str,
+    /// In bytes.
     total: u64,
     is_across_regions: bool,
+    /// The source is read with a SAS.
+    is_by_sas: bool,
+    /// When that runs out.
     expires: Option<time::OffsetDateTime>,
-) -> (Progress, Duration, Planned) {
+}
+
+/// How fast a copy goes, when it ends, and how.
+fn plan(world: &mut World, asked: &Asked<'_>) -> (Progress, Duration, Planned) {
+    let Asked { destination, total, is_across_regions, expires, .. } = *asked;
     let now = world.now();
     let profile = &world.latencies.profile;
     let speed = if is_across_regions {
@@ -182,9 +203,9 @@ fn plan(
     } else {
         profile.copy_mib_per_second
     };
-    let bytes_per_second = world.latencies.number(speed, &format!("copy {destination}")) * MIB;
-    let seconds = |bytes: f64| Duration::from_secs_f64((bytes / bytes_per_second).clamp(0.001, 1e9));
-    let mut duration = seconds(total as f64);
+    let mut bytes_per_second = world.latencies.number(speed, &format!("copy {destination}")) * MIB;
+    let usual = Duration::from_secs_f64((total as f64 / bytes_per_second).clamp(0.001, 1e9));
+    let mut duration = usual;
     let draw = |what: &str| world.latencies.number(Span::seconds(0.0, 1.0), &format!("{what} {destination}"));
     let mut stall = None;
     if draw("copy stalls") < profile.copy_stall_share {
@@ -194,11 +215,27 @@ fn plan(
         duration += waits;
     }
     let mut planned = Planned::Success;
+    match chance(world, asked, usual) {
+        Some(Unlucky::Slow(longer)) => {
+            bytes_per_second *= usual.as_secs_f64() / longer.as_secs_f64();
+            duration += longer - usual;
+        }
+        Some(Unlucky::Stuck { after }) => {
+            stall = Some((now + after, now + LONGEST_COPY));
+            duration = LONGEST_COPY;
+            planned = Planned::Failure(CANCELLED.to_owned());
+        }
+        Some(Unlucky::Fails { after, description }) => {
+            duration = after;
+            planned = Planned::Failure(description.to_owned());
+        }
+        None => {}
+    }
     let faults = world.faults.copies.iter_mut();
     let mut striking = faults.filter(|fault| fault.times > 0 && holds(destination, &fault.destination_part));
     if let Some(fault) = striking.next() {
         fault.times -= 1;
-        duration = seconds(total as f64 * fault.at_fraction.clamp(0.0, 1.0));
+        duration = usual.mul_f64(fault.at_fraction.clamp(0.0, 1.0));
         planned = Planned::Failure(fault.description.clone());
     }
     if duration > LONGEST_COPY {
@@ -212,6 +249,43 @@ fn plan(
     }
     let progress = Progress { bytes_per_second, stall };
     (progress, duration, planned)
+}
+
+/// What a copy suffers by chance.
+enum Unlucky {
+    /// It takes so long without its stalls.
+    Slow(Duration),
+    /// It cannot read its source any more, and tries again without end.
+    Stuck {
+        after: Duration,
+    },
+    Fails {
+        after: Duration,
+        description: &'static str,
+    },
+}
+
+/// What a copy suffers by chance that would take `usual`; the worst, where several strike.
+fn chance(world: &mut World, asked: &Asked<'_>, usual: Duration) -> Option<Unlucky> {
+    let subject = asked.destination;
+    let refused = asked.is_by_sas.then(|| world.draw(Chance::SasExpired, subject)).flatten();
+    let failing = world.draw(Chance::CopyFails, subject);
+    let lasts = world.lasts(subject, usual);
+    if let Some(mut draw) = refused {
+        world.write_down(Chance::SasExpired, subject);
+        let after = usual.mul_f64(draw.between(PART_WAY.0, PART_WAY.1));
+        return Some(Unlucky::Fails { after, description: SOURCE_FORBIDDEN });
+    }
+    if let Some(mut draw) = failing {
+        world.write_down(Chance::CopyFails, subject);
+        let after = usual.mul_f64(draw.between(PART_WAY.0, PART_WAY.1));
+        return Some(Unlucky::Fails { after, description: FAILURES[draw.choice(FAILURES.len())] });
+    }
+    match lasts {
+        Lasts::Forever(mut draw) => Some(Unlucky::Stuck { after: usual.mul_f64(draw.fraction()) }),
+        Lasts::For(longer) if longer > usual => Some(Unlucky::Slow(longer)),
+        Lasts::For(_) => None,
+    }
 }
 
 /// Replaces the destination; its lease and its snapshots stay.
