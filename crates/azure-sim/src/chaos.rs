@@ -132,15 +132,18 @@ impl Chance {
             Self::Throttled | Self::ServerError => 0.02,
             Self::ThrottledSilently => 0.01,
             Self::ResetBefore | Self::ResetAfter => 0.015,
-            Self::EtagConflict => 0.03,
+            Self::EtagConflict | Self::ArtifactFails => 0.03,
             Self::SlowOperation => 0.1,
             Self::MissingOperation
             | Self::Invisible
             | Self::QuotaRefused
             | Self::SasExpired
-            | Self::CopyFails => 0.05,
-            Self::ArtifactFails | Self::VmGone | Self::VhdGone => 0.03,
-            Self::StuckOperation | Self::ArtifactNeverEnds | Self::ImageGone | Self::LabGone => 0.02,
+            | Self::CopyFails
+            // Most of these are gone before somebody comes for them.
+            | Self::VmGone
+            | Self::VhdGone
+            | Self::ImageGone => 0.05,
+            Self::StuckOperation | Self::ArtifactNeverEnds | Self::LabGone => 0.02,
         }
     }
 }

@@ -22,6 +22,13 @@ pub(crate) enum Lasts {
     Forever(Draw),
 }
 
+/// What was drawn for an operation, and is written down only if nothing worse befalls it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fortune {
+    stuck: Option<Draw>,
+    slow: Option<Draw>,
+}
+
 /// Whether an operation's URL is found.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Missing {
@@ -49,13 +56,25 @@ pub(crate) enum Quota {
 impl World {
     /// How long an operation on `subject` lasts that would take `takes`.
     pub(crate) fn lasts(&mut self, subject: &str, takes: Duration) -> Lasts {
-        let stuck = self.draw(Chance::StuckOperation, subject);
-        let slow = self.draw(Chance::SlowOperation, subject);
-        if let Some(draw) = stuck {
+        let fortune = self.fortune(subject);
+        self.met(subject, fortune, takes)
+    }
+
+    /// Draws what may befall an operation on `subject`.
+    pub(crate) fn fortune(&mut self, subject: &str) -> Fortune {
+        Fortune {
+            stuck: self.draw(Chance::StuckOperation, subject),
+            slow: self.draw(Chance::SlowOperation, subject),
+        }
+    }
+
+    /// Lets it befall an operation that would take `takes`.
+    pub(crate) fn met(&mut self, subject: &str, fortune: Fortune, takes: Duration) -> Lasts {
+        if let Some(draw) = fortune.stuck {
             self.write_down(Chance::StuckOperation, subject);
             return Lasts::Forever(draw);
         }
-        let Some(mut draw) = slow else {
+        let Some(mut draw) = fortune.slow else {
             return Lasts::For(takes);
         };
         self.write_down(Chance::SlowOperation, subject);

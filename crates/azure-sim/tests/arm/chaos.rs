@@ -630,3 +630,13 @@ fn chances_are_set_as_json_and_unknown_kinds_are_refused() {
     let error = sim(r#"{"chances": {"rates": {"reset-afterwards": 0.02}}}"#).unwrap_err();
     assert!(error.to_string().contains("reset-afterwards"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_what_takes_effect_is_written_down() {
+    let azure = Azure::new();
+    take(&azure, 1, &[(Chance::QuotaRefused, 1.0), (Chance::StuckOperation, 1.0), (Chance::VmGone, 1.0)]);
+    azure.put(&Azure::vm_path("vm"), azure.windows(&[])).await;
+    azure.sim.world().delete_lab(&azure.lab);
+    azure.wait(4 * 3600).await;
+    assert_eq!(strikes(&azure, Chance::QuotaRefused), 1);
+}

@@ -159,7 +159,7 @@ fn fate(
 ) -> (Duration, Fate) {
     let subscription = call.subscription();
     let quota = world.quota_of(id);
-    let lasts = world.lasts(id, takes);
+    let fortune = world.fortune(id);
     let refused = match quota {
         Quota::Granted => None,
         Quota::Refused { at_once: false } => Some(quota::refusal(world, subscription, location, size)),
@@ -168,12 +168,12 @@ fn fate(
             Some(quota::invalid_deployment(id.rsplit('/').next().unwrap_or(id), &call.correlation_id, inner))
         }
     };
-    match (refused, lasts) {
-        (Some(error), _) => (takes, Fate::Refused(Box::new(error))),
-        (None, Lasts::For(takes)) => (takes, Fate::Made),
-        (None, Lasts::Forever(mut draw)) => {
-            (takes, if draw.coin() { Fate::NeverAppears } else { Fate::NeverReady })
-        }
+    if let Some(error) = refused {
+        return (takes, Fate::Refused(Box::new(error)));
+    }
+    match world.met(id, fortune, takes) {
+        Lasts::For(takes) => (takes, Fate::Made),
+        Lasts::Forever(mut draw) => (takes, if draw.coin() { Fate::NeverAppears } else { Fate::NeverReady }),
     }
 }
 

@@ -270,7 +270,7 @@ fn chance(world: &mut World, asked: &Asked<'_>, usual: Duration) -> Option<Unluc
     let subject = asked.destination;
     let refused = asked.is_by_sas.then(|| world.draw(Chance::SasExpired, subject)).flatten();
     let failing = world.draw(Chance::CopyFails, subject);
-    let lasts = world.lasts(subject, usual);
+    let fortune = world.fortune(subject);
     if let Some(mut draw) = refused {
         world.write_down(Chance::SasExpired, subject);
         let after = usual.mul_f64(draw.between(PART_WAY.0, PART_WAY.1));
@@ -281,7 +281,7 @@ fn chance(world: &mut World, asked: &Asked<'_>, usual: Duration) -> Option<Unluc
         let after = usual.mul_f64(draw.between(PART_WAY.0, PART_WAY.1));
         return Some(Unlucky::Fails { after, description: FAILURES[draw.choice(FAILURES.len())] });
     }
-    match lasts {
+    match world.met(subject, fortune, usual) {
         Lasts::Forever(mut draw) => Some(Unlucky::Stuck { after: usual.mul_f64(draw.fraction()) }),
         Lasts::For(longer) if longer > usual => Some(Unlucky::Slow(longer)),
         Lasts::For(_) => None,
