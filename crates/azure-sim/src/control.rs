@@ -10,6 +10,7 @@
 //! | `POST /customimages` [`ImageToAdd`] | [`add_custom_image`] |
 //! | `PUT /faults` [`FaultsSpec`] | [`set_faults`] |
 //! | `GET /counts` | [`counts`] |
+//! | `GET /budgets` | [`budgets`] |
 //! | `GET /work` | [`work`] |
 //! | `GET /state` | [`state`] |
 //! | `GET /queues` | [`queues`] |
@@ -32,12 +33,13 @@ pub use faults::{
     VirtualMachineFaultSpec,
 };
 pub use state::{
-    BlobState, CustomImageState, DeploymentState, DiskInState, LabState, State, VirtualMachineState, state,
+    BlobState, CustomImageState, DeploymentState, DiskInState, FormulaState, LabState, State,
+    VirtualMachineState, lab_state, state,
 };
 
 use crate::{
     Request, Response, Sim,
-    arm::{CustomImageSpec, LabSpec},
+    arm::{Budget, CustomImageSpec, LabSpec},
     broker::QueueCounts,
     identity::Principal,
     storage,
@@ -161,6 +163,11 @@ pub fn counts(sim: &Sim) -> Counts {
     sim.world().counts
 }
 
+/// How much of Resource Manager's budgets was used so far, for each subscription, principal and kind of request.
+pub fn budgets(sim: &Sim) -> Vec<Budget> {
+    sim.world().arm.throttle.budgets()
+}
+
 /// What took time so far.
 pub fn work(sim: &Sim) -> WorkLog {
     let world = sim.world();
@@ -219,6 +226,7 @@ pub fn handle(sim: &Sim, request: &Request) -> Response {
         }),
         (&Method::POST, "/applications") => body(request).map(|spec| json(&add_application(sim, &spec))),
         (&Method::GET, "/counts") => Ok(json(&counts(sim))),
+        (&Method::GET, "/budgets") => Ok(json(&budgets(sim))),
         (&Method::GET, "/work") => Ok(json(&work(sim))),
         (&Method::GET, "/state") => Ok(json(&state(sim))),
         (&Method::GET, "/queues") => Ok(json(&queues(sim))),

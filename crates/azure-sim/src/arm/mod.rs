@@ -44,12 +44,13 @@ pub(crate) use custom_images::lose as lose_image;
 pub use deployments::Deployment;
 pub use disks::{Disk, DiskState};
 pub use error::ArmError;
+pub(crate) use formulas::Formula;
 pub use labs::Lab;
 pub use locks::LockLevel;
 pub use marketplace::OsType;
 pub(crate) use resource_groups::ResourceGroup;
 pub use seed::{CustomImageSpec, FormulaSpec, GalleryImageSpec, LabSpec, VirtualMachineSpec};
-pub use throttle::{Limit, Limits};
+pub use throttle::{Budget, Limit, Limits};
 pub use virtual_machines::LabMachine;
 pub(crate) use virtual_machines::lose as lose_machine;
 

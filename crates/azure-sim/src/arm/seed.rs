@@ -307,6 +307,20 @@ impl World {
         Some(id)
     }
 
+    /// Puts a tag on a custom image or VM of `lab` (`kind` is `customimages` or `virtualmachines`), as a person does in the
+    /// portal; says whether it was there.
+    pub fn set_tag(&mut self, lab: &str, kind: &str, name: &str, tag: (&str, &str)) -> bool {
+        let Some(lab) = self.arm.labs.get_mut(&lab.to_lowercase()) else {
+            return false;
+        };
+        let name = name.to_lowercase();
+        let tags = match kind {
+            "customimages" => lab.images.get_mut(&name).map(|image| &mut image.tags),
+            _ => lab.machines.get_mut(&name).map(|machine| &mut machine.tags),
+        };
+        tags.map(|tags| tags.insert(tag.0.to_owned(), json!(tag.1))).is_some()
+    }
+
     /// Gives a subscription so many cores in each region; `None` takes the limit away. The subscription is added if it is new.
     pub fn set_quota(&mut self, subscription: &str, cores: Option<u32>) {
         let subscription = self.arm.subscriptions.entry(subscription.to_lowercase()).or_default();

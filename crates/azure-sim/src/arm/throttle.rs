@@ -78,6 +78,32 @@ const GLOBAL_FACTOR: f64 = 15.0;
 struct Bucket {
     tokens: f64,
     at: OffsetDateTime,
+    since: OffsetDateTime,
+    taken: u64,
+    refused: u64,
+}
+
+/// How much of a principal's budget in a subscription was used.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Budget {
+    /// The subscription; empty for the tenant.
+    pub subscription_id: String,
+    /// The principal's object id.
+    pub principal: String,
+    /// `reads`, `writes` or `deletes`.
+    pub kind: String,
+    /// Requests that were taken.
+    pub taken: u64,
+    /// Requests that were refused with 429.
+    pub refused: u64,
+    /// When the first one came.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    /// So many at once.
+    pub bucket: f64,
+    /// So many more each second.
+    pub per_second: f64,
 }
 
 /// All buckets.
@@ -105,6 +131,7 @@ impl Throttle {
         let all = self.bucket(subscription, "", kind, global, now);
         for (bucket, limit) in [(own, limit), (all, global)] {
             if bucket.tokens < 1.0 {
+                self.refuse(subscription, principal, kind, own);
                 let seconds = ((1.0 - bucket.tokens) / limit.per_second).ceil().max(1.0) as u64;
                 let operation = kind.plural().trim_end_matches('s').to_ascii_uppercase();
                 let mut error = ArmError::new(
@@ -136,11 +163,11 @@ impl Throttle {
         now: OffsetDateTime,
     ) -> Bucket {
         let key = (subscription.to_owned(), principal.to_owned(), kind);
-        let full = Bucket { tokens: limit.bucket, at: now };
+        let full = Bucket { tokens: limit.bucket, at: now, since: now, taken: 0, refused: 0 };
         match self.buckets.get(&key) {
             Some(bucket) => {
                 let gained = (now - bucket.at).as_seconds_f64().max(0.0) * limit.per_second;
-                Bucket { tokens: (bucket.tokens + gained).min(limit.bucket), at: now }
+                Bucket { tokens: (bucket.tokens + gained).min(limit.bucket), at: now, ..*bucket }
             }
             None => full,
         }
@@ -149,8 +176,32 @@ impl Throttle {
     fn spend(&mut self, subscription: &str, principal: &str, kind: Kind, bucket: Bucket) -> String {
         let tokens = bucket.tokens - 1.0;
         let key = (subscription.to_owned(), principal.to_owned(), kind);
-        self.buckets.insert(key, Bucket { tokens, ..bucket });
+        self.buckets.insert(key, Bucket { tokens, taken: bucket.taken + 1, ..bucket });
         format!("{}", tokens.floor() as u64)
+    }
+
+    fn refuse(&mut self, subscription: &str, principal: &str, kind: Kind, bucket: Bucket) {
+        let key = (subscription.to_owned(), principal.to_owned(), kind);
+        self.buckets.insert(key, Bucket { refused: bucket.refused + 1, ..bucket });
+    }
+
+    /// How much of each principal's budget was used so far.
+    pub(crate) fn budgets(&self) -> Vec<Budget> {
+        let of_principals = self.buckets.iter().filter(|((_, principal, _), _)| !principal.is_empty());
+        let budget = |((subscription, principal, kind), bucket): (&(String, String, Kind), &Bucket)| {
+            let limit = kind.limits(&self.limits);
+            Budget {
+                subscription_id: subscription.clone(),
+                principal: principal.clone(),
+                kind: kind.plural().to_owned(),
+                taken: bucket.taken,
+                refused: bucket.refused,
+                since: bucket.since,
+                bucket: limit.bucket,
+                per_second: limit.per_second,
+            }
+        };
+        of_principals.map(budget).collect()
     }
 }
 
@@ -178,5 +229,9 @@ mod tests {
         let later = start + time::Duration::seconds(1);
         let passed = (0..20).filter(|_| throttle.take("s", "p", Kind::Write, later).is_ok()).count();
         assert_eq!(passed, 10);
+        let writes =
+            throttle.budgets().into_iter().find(|budget| budget.principal == "p" && budget.kind == "writes");
+        let writes = writes.unwrap();
+        assert_eq!((writes.taken, writes.refused, writes.since), (210, 11, start));
     }
 }

@@ -55,6 +55,19 @@ pub struct LabState {
     pub virtual_machines: Vec<VirtualMachineState>,
     /// Its custom images.
     pub custom_images: Vec<CustomImageState>,
+    /// Its formulas.
+    #[serde(default)]
+    pub formulas: Vec<FormulaState>,
+}
+
+/// A formula.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FormulaState {
+    /// Its name.
+    pub name: String,
+    /// The custom image that it names, as it names it.
+    pub custom_image_id: Option<String>,
 }
 
 /// A lab VM.
@@ -75,6 +88,9 @@ pub struct VirtualMachineState {
     pub artifacts: usize,
     /// Its compute VM's id, once there is one.
     pub compute_id: Option<String>,
+    /// The custom image that it was made from, if it was.
+    #[serde(default)]
+    pub custom_image_id: Option<String>,
 }
 
 /// A custom image.
@@ -170,8 +186,17 @@ fn companion(vhd: &str) -> String {
     format!("{}.json", vhd.get(..stem).unwrap_or(vhd))
 }
 
+/// One lab as of now, by its id in any spelling.
+pub fn lab_state(sim: &Sim, id: &str) -> Option<LabState> {
+    sim.world().arm.labs.get(&id.to_lowercase()).map(lab)
+}
+
 fn labs(world: &World) -> Vec<LabState> {
-    let view = |lab: &crate::arm::Lab| LabState {
+    world.arm.labs.values().map(lab).collect()
+}
+
+fn lab(lab: &crate::arm::Lab) -> LabState {
+    LabState {
         id: lab.key(),
         subscription_id: lab.subscription.clone(),
         resource_group: lab.group.clone(),
@@ -189,8 +214,13 @@ fn labs(world: &World) -> Vec<LabState> {
                 created: image.created,
             })
             .collect(),
-    };
-    world.arm.labs.values().map(view).collect()
+        formulas: lab.formulas.values().map(formula).collect(),
+    }
+}
+
+fn formula(formula: &crate::arm::Formula) -> FormulaState {
+    let image = &formula.properties["formulaContent"]["properties"]["customImageId"];
+    FormulaState { name: formula.name.clone(), custom_image_id: image.as_str().map(str::to_owned) }
 }
 
 fn machine(machine: &crate::arm::LabMachine) -> VirtualMachineState {
@@ -202,6 +232,7 @@ fn machine(machine: &crate::arm::LabMachine) -> VirtualMachineState {
         artifacts_applied: machine.artifacts.iter().filter(|run| run.status == "Succeeded").count(),
         artifacts: machine.artifacts.len(),
         compute_id: machine.compute.clone(),
+        custom_image_id: machine.properties.get("customImageId").and_then(Value::as_str).map(str::to_owned),
     }
 }
 
