@@ -48,9 +48,9 @@ use crate::{
 };
 
 /// As host.json says: `extensions.serviceBus.maxConcurrentCalls`, per function.
-const MAX_CONCURRENT_CALLS: usize = 16;
+pub(super) const MAX_CONCURRENT_CALLS: usize = 16;
 /// As `CleanupSchedule` says in the sample settings.
-const CLEANUP_PERIOD: Duration = Duration::from_secs(600);
+pub(super) const CLEANUP_PERIOD: Duration = Duration::from_secs(600);
 /// How often it is looked whether all messages are gone.
 const SETTLED_CHECK: Duration = Duration::from_secs(5);
 /// A factory that still has messages after this will not settle any more.
@@ -82,30 +82,27 @@ pub struct InProcessOptions {
     pub origin: OffsetDateTime,
 }
 
-/// A whole factory in this process.
+/// Azure with everything in it that a factory needs before its first run: queues, labs, the ledger's account.
 #[derive(Clone)]
-pub struct InProcess {
+pub struct Surroundings {
     /// Simulated Azure.
     pub sim: Sim,
     /// Simulated Service Bus.
     pub broker: Arc<Broker>,
-    /// The factory.
-    pub factory: Arc<Factory>,
-    /// How many invocations there were.
-    pub invocations: Arc<AtomicU64>,
-    handler: Router,
+    /// The configuration's files.
+    pub files: ConfigurationFiles,
+    factory_lab: LabId,
 }
 
-impl InProcess {
-    /// A factory for `configuration`, whose labs are made. Must be called in a runtime whose time is paused.
+impl Surroundings {
+    /// An Azure for `configuration`, whose labs are made. Must be called in a runtime whose time is paused.
     ///
     /// # Errors
     /// If the parts cannot be put together.
-    pub async fn new(options: InProcessOptions, configuration: &Configuration) -> anyhow::Result<Self> {
-        let clock = Clock::virtual_from(options.origin);
+    pub fn new(options: InProcessOptions, configuration: &Configuration) -> anyhow::Result<Self> {
         let sim = Sim::new(SimOptions {
             seed: options.seed,
-            clock: clock.clone(),
+            clock: Clock::virtual_from(options.origin),
             profile: options.profile,
             endpoints: Endpoints::Azure,
         });
@@ -122,22 +119,136 @@ impl InProcess {
             }
             storage::create_account(&mut azure, &world::ledger_account_id(), &lab.location);
         }
+        let factory_lab = LabId::new(&lab.subscription_id, Some(&lab.resource_group), &lab.name)?;
+        Ok(Self { sim, broker, files: options.files, factory_lab })
+    }
+
+    /// Puts the messages of steps straight into the simulated broker.
+    pub fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(BrokerOutbox(self.broker.clone()))
+    }
+
+    /// Carries the SDK's requests straight into the simulator.
+    pub fn transport(&self) -> Arc<dyn HttpClient> {
+        Arc::new(SimTransport(self.sim.clone()))
+    }
+}
+
+/// The handler as one process of it would be: with its own caches, and perhaps its own idea of the time.
+#[derive(Clone)]
+pub struct Instance {
+    /// The factory.
+    pub factory: Arc<Factory>,
+    handler: Router,
+}
+
+impl Instance {
+    /// A handler in `surroundings` that reaches Azure through `transport` and Service Bus through `outbox`.
+    ///
+    /// # Errors
+    /// If the parts cannot be put together.
+    pub fn new(
+        surroundings: &Surroundings,
+        clock: Clock,
+        transport: Arc<dyn HttpClient>,
+        outbox: Arc<dyn Outbox>,
+    ) -> anyhow::Result<Self> {
+        let sim = &surroundings.sim;
         let azure = Azure::new(AzureOptions {
             resource_manager: "https://management.azure.com".parse()?,
             credential: Arc::new(SimIdentity(sim.clone())),
-            transport: Some(Transport::new(Arc::new(SimTransport(sim.clone())))),
+            transport: Some(Transport::new(transport)),
             clock: clock.clone(),
         })?;
         let endpoint = sim.world().endpoints.blob(world::LEDGER_ACCOUNT).parse()?;
         let container = azure.container(&endpoint, world::LEDGER_CONTAINER, BlobAuthorization::Bearer)?;
-        let ledger = Ledger::new(container);
-        ledger.prepare().await?;
-        let outbox = BrokerOutbox(broker.clone());
-        let lab = LabId::new(&lab.subscription_id, Some(&lab.resource_group), &lab.name)?;
-        let source = Arc::new(Pinned(options.files));
-        let factory = Arc::new(Factory::new(azure, ledger, Arc::new(outbox), source, clock, Some(lab)));
+        let source = Arc::new(Pinned(surroundings.files.clone()));
+        let lab = Some(surroundings.factory_lab.clone());
+        let factory = Arc::new(Factory::new(azure, Ledger::new(container), outbox, source, clock, lab));
         let handler = handler::router(factory.clone());
-        Ok(Self { sim, broker, factory, invocations: Arc::default(), handler })
+        Ok(Self { factory, handler })
+    }
+
+    /// Hands a received message to the handler as the host does; whether the invocation succeeded.
+    pub async fn deliver(&self, queue: Queue, delivery: &Delivery, now: OffsetDateTime) -> bool {
+        self.invoke(queue.name(), service_bus_payload(queue, delivery, now)).await
+    }
+
+    /// Lets the cleanup timer fire; whether the invocation succeeded.
+    pub async fn clean_up(&self, now: OffsetDateTime) -> bool {
+        let sys = Sys { method_name: handler::CLEANUP, utc_now: now, rand_guid: Uuid::nil() };
+        let tick = payload::timer::Tick { adjust_for_dst: true, schedule_status: None, is_past_due: false };
+        self.invoke(handler::CLEANUP, payload::timer::invocation("timer", &tick, &sys)).await
+    }
+
+    /// Calls the handler as the host does; whether the invocation succeeded.
+    pub async fn invoke(&self, function: &str, payload: Vec<u8>) -> bool {
+        let request = axum::http::Request::post(format!("/{function}"))
+            .header(CONTENT_TYPE, "application/json; charset=utf-8")
+            .body(Body::from(payload));
+        let Ok(request) = request else { return false };
+        let Ok(response) = self.handler.clone().oneshot(request).await;
+        let status = response.status().as_u16();
+        let media_type =
+            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let Ok(body) = axum::body::to_bytes(response.into_body(), usize::MAX).await else {
+            return false;
+        };
+        matches!(judge(status, media_type.as_deref(), &body), Judgement::Success(_))
+    }
+}
+
+fn service_bus_payload(queue: Queue, delivery: &Delivery, now: OffsetDateTime) -> Vec<u8> {
+    let binding = ServiceBusTrigger {
+        name: "message".to_owned(),
+        entity: EntityPath(queue.name().to_owned()),
+        connection: "ServiceBus".to_owned(),
+        data_type: Some(DataType::Binary),
+        cardinality: Cardinality::One,
+    };
+    let message = payload::service_bus::Message {
+        message_id: delivery.message.message_id(),
+        content_type: delivery.message.content_type().map(str::to_owned),
+        subject: delivery.message.subject().map(str::to_owned),
+        delivery_count: i64::from(delivery.delivery_count()),
+        sequence_number: delivery.sequence_number,
+        lock_token: delivery.lock_token,
+        enqueued_time: delivery.enqueued_time,
+        body: delivery.message.body(),
+        ..payload::service_bus::Message::from_input("")
+    };
+    let client =
+        payload::service_bus::Client { fully_qualified_namespace: "simulated", identifier: "simulated" };
+    let sys = Sys { method_name: queue.name(), utc_now: now, rand_guid: delivery.lock_token };
+    payload::service_bus::invocation(&binding, &message, &client, &sys)
+}
+
+/// A whole factory in this process.
+#[derive(Clone)]
+pub struct InProcess {
+    /// Simulated Azure.
+    pub sim: Sim,
+    /// Simulated Service Bus.
+    pub broker: Arc<Broker>,
+    /// The factory.
+    pub factory: Arc<Factory>,
+    /// How many invocations there were.
+    pub invocations: Arc<AtomicU64>,
+    instance: Instance,
+}
+
+impl InProcess {
+    /// A factory for `configuration`, whose labs are made. Must be called in a runtime whose time is paused.
+    ///
+    /// # Errors
+    /// If the parts cannot be put together.
+    pub async fn new(options: InProcessOptions, configuration: &Configuration) -> anyhow::Result<Self> {
+        let surroundings = Surroundings::new(options, configuration)?;
+        let clock = surroundings.sim.clock().clone();
+        let instance = Instance::new(&surroundings, clock, surroundings.transport(), surroundings.outbox())?;
+        instance.factory.ledger.prepare().await?;
+        let Surroundings { sim, broker, .. } = surroundings;
+        Ok(Self { sim, broker, factory: instance.factory.clone(), invocations: Arc::default(), instance })
     }
 
     /// How many messages were sent so far.
@@ -208,7 +319,8 @@ impl InProcess {
 
     /// Hands a received message to the handler as the host does, and settles it by the answer.
     pub async fn deliver(&self, queue: Queue, delivery: Delivery) {
-        let succeeded = self.invoke(queue.name(), self.service_bus_payload(queue, &delivery)).await;
+        self.invocations.fetch_add(1, Ordering::Relaxed);
+        let succeeded = self.instance.deliver(queue, &delivery, self.clock().now()).await;
         // A lock that was lost meanwhile is no news: the message comes again.
         let _ = match succeeded {
             true => self.broker.complete(queue.name(), delivery.lock_token),
@@ -216,59 +328,13 @@ impl InProcess {
         };
     }
 
-    fn service_bus_payload(&self, queue: Queue, delivery: &Delivery) -> Vec<u8> {
-        let binding = ServiceBusTrigger {
-            name: "message".to_owned(),
-            entity: EntityPath(queue.name().to_owned()),
-            connection: "ServiceBus".to_owned(),
-            data_type: Some(DataType::Binary),
-            cardinality: Cardinality::One,
-        };
-        let message = payload::service_bus::Message {
-            message_id: delivery.message.message_id(),
-            content_type: delivery.message.content_type().map(str::to_owned),
-            subject: delivery.message.subject().map(str::to_owned),
-            delivery_count: i64::from(delivery.delivery_count()),
-            sequence_number: delivery.sequence_number,
-            lock_token: delivery.lock_token,
-            enqueued_time: delivery.enqueued_time,
-            body: delivery.message.body(),
-            ..payload::service_bus::Message::from_input("")
-        };
-        let client =
-            payload::service_bus::Client { fully_qualified_namespace: "simulated", identifier: "simulated" };
-        let sys =
-            Sys { method_name: queue.name(), utc_now: self.clock().now(), rand_guid: delivery.lock_token };
-        payload::service_bus::invocation(&binding, &message, &client, &sys)
-    }
-
     /// The cleanup timer.
     async fn clean_up(self) {
         loop {
             self.clock().sleep(CLEANUP_PERIOD).await;
-            let now = self.clock().now();
-            let sys = Sys { method_name: handler::CLEANUP, utc_now: now, rand_guid: Uuid::nil() };
-            let tick =
-                payload::timer::Tick { adjust_for_dst: true, schedule_status: None, is_past_due: false };
-            self.invoke(handler::CLEANUP, payload::timer::invocation("timer", &tick, &sys)).await;
+            self.invocations.fetch_add(1, Ordering::Relaxed);
+            self.instance.clean_up(self.clock().now()).await;
         }
-    }
-
-    /// Calls the handler as the host does; whether the invocation succeeded.
-    pub async fn invoke(&self, function: &str, payload: Vec<u8>) -> bool {
-        self.invocations.fetch_add(1, Ordering::Relaxed);
-        let request = axum::http::Request::post(format!("/{function}"))
-            .header(CONTENT_TYPE, "application/json; charset=utf-8")
-            .body(Body::from(payload));
-        let Ok(request) = request else { return false };
-        let Ok(response) = self.handler.clone().oneshot(request).await;
-        let status = response.status().as_u16();
-        let media_type =
-            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let Ok(body) = axum::body::to_bytes(response.into_body(), usize::MAX).await else {
-            return false;
-        };
-        matches!(judge(status, media_type.as_deref(), &body), Judgement::Success(_))
     }
 }
 
