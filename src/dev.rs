@@ -5,6 +5,7 @@
 //! | [`world`] | which labs the simulated Azure has |
 //! | [`in_process`] | the factory, Azure and the host in one process under virtual time |
 //! | [`outcome`] | what a run leaves behind, its critical path, the report |
+//! | [`simulation`] | stories in which everything goes wrong, judged by laws |
 //! | `simulate`, `dev_command` | the commands |
 //! | `azure_sim`, `functions_host`, `processes` | the real processes behind `dev` |
 //! | `control`, `desk`, `host_watch` | how `dev` reaches them |
@@ -22,6 +23,7 @@ pub mod outcome;
 mod processes;
 mod progress;
 mod simulate;
+pub mod simulation;
 pub mod world;
 
 pub use azure_sim::AzureSimArguments;

@@ -55,7 +55,7 @@ pub fn generate(images: usize, labs: usize) -> ConfigurationFiles {
 }
 
 /// A lab VM with so many artifacts.
-fn definition(windows: bool, artifacts: usize) -> serde_json::Value {
+pub fn definition(windows: bool, artifacts: usize) -> serde_json::Value {
     let image = if windows {
         json!({"publisher": "MicrosoftWindowsServer", "offer": "WindowsServer", "sku": "2022-datacenter-g2",
             "osType": "Windows", "version": "latest"})

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use azure_sim::{
-    arm::LabSpec,
+    arm::{Budget, LabSpec},
     control::{FaultsSpec, LabAdded, ManagedIdentity, QueueState, State, StorageAccountSpec, WorkLog},
     world::Counts,
 };
@@ -94,6 +94,14 @@ impl Control {
     /// If the simulator does not answer.
     pub async fn work(&self) -> anyhow::Result<WorkLog> {
         self.get("/work").await
+    }
+
+    /// How much of Resource Manager's budgets was used so far.
+    ///
+    /// # Errors
+    /// If the simulator does not answer.
+    pub async fn budgets(&self) -> anyhow::Result<Vec<Budget>> {
+        self.get("/budgets").await
     }
 
     /// Everything that a run may have made or left behind.

@@ -123,7 +123,9 @@ impl DevArguments {
 
         let messages = control.queues().await?.values().map(|queue| queue.accepted).sum();
         let counts = RunCounts { messages, invocations: host.invocations(), azure: control.counts().await? };
-        let outcome = Outcome::new(report, &control.state().await?, &control.work().await?.work, counts);
+        let (state, work, budgets) =
+            (control.state().await?, control.work().await?.work, control.budgets().await?);
+        let outcome = Outcome::new(report, &state, &work, &budgets, counts);
         if let Some(file) = &self.report {
             write_report(file, &outcome)?;
         }

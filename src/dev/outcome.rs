@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use azure_sim::{
+    arm::Budget,
     control::State,
     work::{Work, WorkKind},
     world::Counts,
@@ -29,6 +30,9 @@ pub struct Outcome {
     pub virtual_seconds: f64,
     /// The longest chain of simulated Azure work that the run could not avoid, in the same seconds.
     pub critical_path_seconds: f64,
+    /// The time within which Resource Manager's budgets let the run's calls through, in the same seconds: it is the bound
+    /// where it is longer than the critical path.
+    pub budget_seconds: f64,
 }
 
 /// What is left behind.
@@ -70,15 +74,21 @@ pub struct RunCounts {
 
 impl Outcome {
     /// Puts together what the ledger and Azure say after a run.
-    pub fn new(run: RunReport, state: &State, work: &[Work], counts: RunCounts) -> Self {
+    pub fn new(run: RunReport, state: &State, work: &[Work], budgets: &[Budget], counts: RunCounts) -> Self {
         let ended = run.run.ended_at.unwrap_or(state.now);
         Self {
             leftovers: leftovers(&run, state),
             counts,
             virtual_seconds: (ended - run.run.started_at).as_seconds_f64(),
             critical_path_seconds: critical_path(&run, work),
+            budget_seconds: budget_bound(&run, budgets),
             run,
         }
+    }
+
+    /// The virtual time as a multiple of what bounds it: the critical path, or Resource Manager's budgets.
+    pub fn ratio(&self) -> f64 {
+        self.virtual_seconds / self.critical_path_seconds.max(self.budget_seconds)
     }
 
     /// Whether every image stands in every lab and nothing is left behind.
@@ -103,6 +113,16 @@ fn leftovers(run: &RunReport, state: &State) -> Leftovers {
     let ours = state.deployments.iter().filter(|deployment| deployment.name.starts_with(&prefix));
     found.deployments.extend(ours.map(|deployment| deployment.name.clone()));
     found
+}
+
+/// The longest time that one of Resource Manager's token buckets needed for the calls that it took, from the run's beginning:
+/// none before the first call, then as many at once as the bucket holds, then so many a second.
+fn budget_bound(run: &RunReport, budgets: &[Budget]) -> f64 {
+    let needed = |budget: &Budget| {
+        let first = (budget.since - run.run.started_at).as_seconds_f64().max(0.0);
+        first + (budget.taken as f64 - budget.bucket).max(0.0) / budget.per_second
+    };
+    budgets.iter().filter(|budget| budget.taken as f64 > budget.bucket).map(needed).fold(0.0, f64::max)
 }
 
 /// The longest chain of work, each piece as long as Azure worked on it: VM → disk access → VHD → and then either the VM's

@@ -1,9 +1,11 @@
-//! `image-factory simulate`: whole runs in one process under virtual time.
+//! `image-factory simulate`: whole runs in one process under virtual time: one of a given size to measure it, or many in
+//! which things go wrong to judge them.
 
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -15,6 +17,12 @@ use super::{
     configuration,
     in_process::{InProcess, InProcessOptions},
     outcome::{Outcome, RunCounts},
+    simulation::{
+        exhaustive::{self, Search},
+        faults::FaultRates,
+        scenario::{Scenario, Size},
+        seeds::{self, Seeds},
+    },
 };
 use crate::{
     domain::{Configuration, ConfigurationFiles, RunId},
@@ -24,15 +32,18 @@ use crate::{
 /// Every simulation begins at this moment: results depend on the seed alone.
 const ORIGIN: OffsetDateTime = datetime!(2026-01-01 00:00 UTC);
 
+/// Stories that broke a law are explained in full up to this many.
+const MOST_EXPLAINED: u64 = 3;
+
 /// What to simulate.
 #[derive(Debug, Args)]
 pub struct SimulateArguments {
-    /// A configuration of so many golden images.
-    #[arg(long, conflicts_with = "config", default_value_t = 20)]
-    images: usize,
-    /// A configuration with so many labs, which all receive all images.
-    #[arg(long, conflicts_with = "config", default_value_t = 10)]
-    labs: usize,
+    /// A configuration of so many golden images [default: 20; drawn with --seeds].
+    #[arg(long, conflicts_with = "config")]
+    images: Option<usize>,
+    /// A configuration with so many labs, which all receive all images [default: 10; drawn with --seeds].
+    #[arg(long, conflicts_with = "config")]
+    labs: Option<usize>,
     /// The configuration in this folder.
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
@@ -40,8 +51,26 @@ pub struct SimulateArguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Writes the report as JSON.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "exhaustive", "seed_file"])]
     report: Option<PathBuf>,
+    /// Tells so many random stories, from --seed on, in which things go wrong, and judges each.
+    #[arg(long, value_name = "N", conflicts_with = "config")]
+    seeds: Option<u64>,
+    /// Tells the stories of this file: a seed, its faults and its size in each line.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "config"])]
+    seed_file: Option<PathBuf>,
+    /// What goes wrong in the stories: none, all, or NAME=RATE,… on top of one of these [default: all].
+    #[arg(long, value_name = "FAULTS")]
+    faults: Option<FaultRates>,
+    /// Begins no more stories after so many minutes.
+    #[arg(long, value_name = "N")]
+    minutes: Option<f64>,
+    /// Goes through one small run (--images, --labs; 2 each where not given) exhaustively.
+    #[arg(long, value_name = "WHAT", conflicts_with_all = ["seeds", "seed_file", "config"])]
+    exhaustive: Option<Search>,
+    /// Takes only every so manieth story of an exhaustive search.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "exhaustive")]
+    step: u64,
 }
 
 impl SimulateArguments {
@@ -50,9 +79,73 @@ impl SimulateArguments {
     /// # Errors
     /// If the configuration cannot be used, or the factory did not settle.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        match (self.seeds, self.exhaustive, &self.seed_file) {
+            (Some(seeds), ..) => Ok(self.tell(seeds)),
+            (_, Some(search), _) => self.search(search),
+            (_, _, Some(file)) => self.tell_again(file),
+            _ => self.measure(),
+        }
+    }
+
+    fn size(&self) -> Size {
+        Size { images: self.images, labs: self.labs }
+    }
+
+    /// Random stories, and their judgement.
+    fn tell(&self, count: u64) -> ExitCode {
+        let seeds = Seeds {
+            first: self.seed,
+            count,
+            size: self.size(),
+            rates: self.faults.clone().unwrap_or_else(FaultRates::all),
+            time_limit: self.minutes.map(|minutes| Duration::from_secs_f64(minutes.max(0.0) * 60.0)),
+        };
+        let explained = AtomicU64::new(0);
+        let summary = seeds::run(&seeds, |scenario, ended| {
+            // The first ones whole: the others are most often the same.
+            if explained.fetch_add(1, Ordering::Relaxed) < MOST_EXPLAINED {
+                eprintln!("{}", seeds::explain(scenario, ended));
+            } else {
+                eprintln!("seed {} breaks laws: {}", scenario.seed, ended.seen.broken.join("; "));
+            }
+        });
+        println!("{summary}");
+        if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    /// The stories of a file.
+    fn tell_again(&self, file: &Path) -> anyhow::Result<ExitCode> {
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let stories = seeds::parse_file(&text).with_context(|| file.display().to_string())?;
+        let summary =
+            seeds::tell(&stories, |scenario, ended| eprintln!("{}", seeds::explain(scenario, ended)));
+        println!("{summary}");
+        Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// One small run, gone through exhaustively.
+    fn search(&self, search: Search) -> anyhow::Result<ExitCode> {
+        let scenario = Scenario::plain(self.images.unwrap_or(2), self.labs.unwrap_or(2));
+        let found = exhaustive::search(&scenario, search, self.step)?;
+        for (place, laws) in &found.failed {
+            println!("{place}: {}", laws.join("; "));
+        }
+        println!(
+            "{} I/O points and {} messages; {} stories ran, {} failed",
+            found.points,
+            found.deliveries,
+            found.told,
+            found.failed.len()
+        );
+        Ok(if found.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// One run of a given size, against its critical path.
+    fn measure(self) -> anyhow::Result<ExitCode> {
         let files = match &self.config {
             Some(directory) => configuration::read(Some(directory))?,
-            None => configuration::generate(self.images, self.labs),
+            None => configuration::generate(self.images.unwrap_or(20), self.labs.unwrap_or(10)),
         };
         let configuration = configuration::check(&files)?;
         let started = std::time::Instant::now();
@@ -66,12 +159,17 @@ impl SimulateArguments {
         }
         let copies: usize = outcome.run.images.iter().map(|image| image.labs.len()).sum();
         println!(
-            "seed {}: {} images, {copies} copies: {} in {:.1} h of virtual time, {:.3} of the critical path; {} messages; {:.1} s here",
+            "seed {}: {} images, {copies} copies: {} in {:.1} h of virtual time, {:.3} of {}; {} messages; {:.1} s here",
             self.seed,
             outcome.run.images.len(),
             outcome.run.run.status.word(),
             outcome.virtual_seconds / 3600.0,
-            outcome.virtual_seconds / outcome.critical_path_seconds,
+            outcome.ratio(),
+            if outcome.budget_seconds > outcome.critical_path_seconds {
+                "Azure's budgets"
+            } else {
+                "the critical path"
+            },
             outcome.counts.messages,
             started.elapsed().as_secs_f64(),
         );
@@ -103,6 +201,13 @@ fn simulate(seed: u64, files: ConfigurationFiles, configuration: &Configuration)
         };
         let report =
             RunReport::read(&factory.factory.ledger, &run).await?.context("the run is not in the ledger")?;
-        Ok(Outcome::new(report, &control::state(&factory.sim), &control::work(&factory.sim).work, counts))
+        let work = control::work(&factory.sim).work;
+        Ok(Outcome::new(
+            report,
+            &control::state(&factory.sim),
+            &work,
+            &control::budgets(&factory.sim),
+            counts,
+        ))
     })
 }

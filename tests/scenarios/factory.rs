@@ -399,7 +399,8 @@ impl Factory {
             invocations: self.host.invocations.load(Ordering::Relaxed),
             azure: control::counts(&self.host.sim),
         };
-        Outcome::new(report, &self.state(), &control::work(&self.host.sim).work, counts)
+        let work = control::work(&self.host.sim).work;
+        Outcome::new(report, &self.state(), &work, &control::budgets(&self.host.sim), counts)
     }
 
     pub fn state(&self) -> control::State {

@@ -1,0 +1,319 @@
+//! The laws that are judged at the end of a story: what must never have happened, and what must be true.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
+
+use azure_sim::{
+    chaos::{Chance, Struck},
+    control::State,
+};
+
+use super::{
+    scenario::{Deed, Scenario, key_of},
+    story::Ended,
+    watch::{Watch, path_of},
+};
+use crate::{
+    azure::BlobAuthorization,
+    dev::{
+        in_process::{Instance, Surroundings},
+        world,
+    },
+    domain::{IGNORE_TAG, ImagePath, LabId, Queue, RUN_TAG},
+    report::{ImageLine, LabLine, RunReport, Status},
+};
+
+/// A custom image in a lab: the lab's id, the image's name, both in lower case.
+pub type Standing = BTreeSet<(String, String)>;
+
+/// The custom images that stand.
+pub fn standing(state: &State) -> Standing {
+    let of_lab = |lab: &azure_sim::control::LabState| {
+        let id = lab.id.clone();
+        let good = lab.custom_images.iter().filter(|image| image.provisioning_state == "Succeeded");
+        good.map(move |image| (id.clone(), image.name.to_lowercase())).collect::<Vec<_>>()
+    };
+    state.labs.iter().flat_map(of_lab).collect()
+}
+
+/// A hash over all documents of items.
+pub async fn ledger_hash(outside: &Instance) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (name, bytes) in documents(outside).await {
+        if ["runs/", "builds/", "copies/"].iter().any(|prefix| name.starts_with(prefix)) {
+            (name, bytes).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+async fn documents(outside: &Instance) -> BTreeMap<String, Vec<u8>> {
+    let azure = &outside.factory.azure;
+    let mut documents = BTreeMap::new();
+    let endpoint = format!("https://{}.blob.core.windows.net", world::LEDGER_ACCOUNT);
+    let Ok(endpoint) = endpoint.parse() else { return documents };
+    let Ok(container) = azure.container(&endpoint, world::LEDGER_CONTAINER, BlobAuthorization::Bearer) else {
+        return documents;
+    };
+    for blob in container.list("").await.unwrap_or_default() {
+        if let Ok(Some((bytes, _))) = container.get(&blob.name).await {
+            documents.insert(blob.name, bytes);
+        }
+    }
+    documents
+}
+
+/// Law: no secret is in a log line, a message or a document.
+pub async fn no_secrets(surroundings: &Surroundings, watch: &Watch, outside: &Instance, log: &str) {
+    let seen = watch.seen();
+    let mut secrets = seen.secrets;
+    {
+        let world = surroundings.sim.world();
+        secrets.extend(world.storage.accounts.values().flat_map(|account| account.keys.clone()));
+    }
+    let mut places = vec![("the log".to_owned(), log.to_owned())];
+    for (queue, body) in seen.messages {
+        places.push((format!("a message of {queue}"), String::from_utf8_lossy(&body).into_owned()));
+    }
+    for (name, bytes) in documents(outside).await {
+        places.push((name, String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    for (place, text) in &places {
+        if let Some(secret) = secrets.iter().find(|secret| text.contains(secret.as_str())) {
+            let start: String = secret.chars().take(4).collect();
+            watch.broken(format!("secrets: the one that begins with {start} is in {place}"));
+        }
+    }
+}
+
+/// What is left behind: of the factory's own things all that no run needs any more.
+pub fn leftovers(scenario: &Scenario, state: &State, struck: &[Struck]) -> Vec<String> {
+    let gone = Gone::of(struck);
+    let mut left = Vec::new();
+    for lab in &state.labs {
+        for vm in lab.virtual_machines.iter().filter(|vm| vm.tags.contains_key(RUN_TAG)) {
+            if !vm.tags.contains_key(IGNORE_TAG) {
+                left.push(format!("VM {}/{}", lab.name, vm.name));
+            }
+        }
+        for image in lab.custom_images.iter().filter(|image| image.provisioning_state != "Succeeded") {
+            let ours = scenario.runs.iter().enumerate().any(|(index, _)| {
+                image.tags.get(RUN_TAG).is_some_and(|tag| tag == scenario.run_id(index).as_str())
+            });
+            if ours {
+                left.push(format!("custom image {}/{} ({})", lab.name, image.name, image.provisioning_state));
+            }
+        }
+    }
+    left.extend(
+        state
+            .disks_with_sas()
+            .filter(|disk| !ignored(state, &disk.id))
+            .map(|disk| format!("SAS of {}", disk.id)),
+    );
+    // What stands in an account whose lab is gone cannot be found any more by anybody who knows labs.
+    let known: BTreeSet<&str> = state.labs.iter().map(|lab| lab.storage_account.as_str()).collect();
+    let lone = state.vhds.iter().filter(|vhd| !vhd.has_companion && known.contains(vhd.account.as_str()));
+    left.extend(lone.map(|vhd| format!("VHD {}", vhd.url)));
+    if !gone.factory_lab() {
+        for deployment in &state.deployments {
+            let ours = (0..scenario.runs.len())
+                .any(|run| deployment.name.starts_with(&format!("{}-", scenario.run_id(run))));
+            let ignored = scenario.people.iter().any(|act| matches!(act.deed, Deed::Ignore { .. }));
+            if ours && !ignored {
+                left.push(format!("deployment {}", deployment.name));
+            }
+        }
+    }
+    left
+}
+
+/// Whether a disk is that of a VM with `FactoryIgnore`.
+fn ignored(state: &State, disk_id: &str) -> bool {
+    let disk = disk_id.to_lowercase();
+    let mut vms = state.labs.iter().flat_map(|lab| &lab.virtual_machines);
+    vms.any(|vm| vm.tags.contains_key(IGNORE_TAG) && disk.contains(&vm.name.to_lowercase()))
+}
+
+/// What Azure took away behind everybody's back.
+struct Gone(BTreeSet<String>);
+
+impl Gone {
+    fn of(struck: &[Struck]) -> Self {
+        let gone = [Chance::ImageGone, Chance::LabGone, Chance::VhdGone, Chance::VmGone];
+        let taken = struck.iter().filter(|struck| gone.contains(&struck.chance));
+        Self(taken.map(|struck| struck.subject.to_lowercase()).collect())
+    }
+
+    fn image(&self, lab: &str, name: &str) -> bool {
+        self.lab(lab) || self.0.contains(&format!("{lab}/customimages/{}", name.to_lowercase()))
+    }
+
+    fn lab(&self, lab: &str) -> bool {
+        self.0.contains(lab)
+    }
+
+    fn factory_lab(&self) -> bool {
+        let name = format!("/labs/{}", world::FACTORY_LAB);
+        self.0.iter().any(|subject| subject.ends_with(&name))
+    }
+}
+
+/// Judges how a story ended.
+pub fn judge_end(scenario: &Scenario, ended: &Ended, watch: &Watch, surroundings: &Surroundings) {
+    let Some(state) = &ended.state else { return };
+    for left in leftovers(scenario, state, &ended.struck) {
+        watch.broken(format!("leftovers: {left} is left behind"));
+    }
+    let gone = Gone::of(&ended.struck);
+    let standing = standing(state);
+    for report in &ended.reports {
+        judge_report(report, &ended.reports, &standing, &gone, watch);
+    }
+    judge_twins(state, watch);
+    for queue in Queue::ALL {
+        let entity = format!("{}/$deadletterqueue", queue.name());
+        for letter in surroundings.broker.peek(&entity, 0, 100).unwrap_or_default() {
+            let reason = letter.message.property_text("DeadLetterReason").unwrap_or_default().to_owned();
+            let body = String::from_utf8_lossy(&letter.message.body()).into_owned();
+            watch.broken(format!("dead letters: {reason}: {body}"));
+        }
+    }
+}
+
+/// Laws: a run that failed says why; what it says stands does stand; what it says failed does not.
+fn judge_report(report: &RunReport, all: &[RunReport], standing: &Standing, gone: &Gone, watch: &Watch) {
+    let run = &report.run;
+    if !run.status.is_final() {
+        watch.broken(format!("every run ends: {} is {}", run.id, run.status.word()));
+    }
+    if run.status == Status::Failed && run.error.is_none() {
+        watch.broken(format!("every run ends: {} failed and does not say why", run.id));
+    }
+    for (image, line, lab) in lines(report) {
+        let name = image.image_name.as_str();
+        let stands = standing.contains(&(lab.clone(), name.to_lowercase()));
+        let retired = all.iter().flat_map(|report| &report.retired).any(|retired| {
+            retired.image_name.eq_ignore_ascii_case(name)
+                && retired.lab_name.eq_ignore_ascii_case(&line.lab_name)
+        });
+        match line.status {
+            Status::Succeeded if !stands && !retired && !gone.image(&lab, name) => {
+                watch.broken(format!("lost image: {name} should stand in {}", line.lab_name));
+            }
+            Status::Failed | Status::Skipped if stands => {
+                let status = line.status.word();
+                watch.broken(format!(
+                    "lost image: {name} stands in {}, though reported as {status}",
+                    line.lab_name
+                ));
+            }
+            Status::Failed if line.error.is_none() => {
+                watch.broken(format!("lost image: {name} failed in {} without a reason", line.lab_name));
+            }
+            Status::Waiting | Status::Running => {
+                watch.broken(format!("lost image: {name} in {} is {}", line.lab_name, line.status.word()));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn lines(report: &RunReport) -> impl Iterator<Item = (&ImageLine, &LabLine, String)> {
+    report.images.iter().flat_map(|image| {
+        image.labs.iter().filter_map(move |line| {
+            let lab = LabId::new(&line.subscription_id, line.resource_group.as_deref(), &line.lab_name);
+            Some((image, line, key_of(&lab.ok()?)))
+        })
+    })
+}
+
+/// Law: never two custom images, or two VMs, for one run and image path in one lab.
+fn judge_twins(state: &State, watch: &Watch) {
+    for lab in &state.labs {
+        let mut seen = BTreeSet::new();
+        for image in &lab.custom_images {
+            let run = image.tags.get(RUN_TAG).and_then(|tag| tag.as_str()).unwrap_or_default();
+            if !run.is_empty() && !seen.insert((run, path_of(image))) {
+                watch.broken(format!("twins: {} is the second of {run} in {}", image.name, lab.name));
+            }
+        }
+    }
+}
+
+/// Law: the end is that of the story in which nothing failed, but for what was reported, what somebody else took away, and
+/// what people did.
+pub fn judge_against_twin(scenario: &Scenario, ended: &mut Ended, twin: &Ended) {
+    let (Some(state), Some(other)) = (&ended.state, &twin.state) else { return };
+    let excused = excused(scenario, ended, twin);
+    let (here, there) = (standing(state), standing(other));
+    let mut broken = Vec::new();
+    for (lab, name) in here.symmetric_difference(&there) {
+        let path = [state, other].into_iter().find_map(|state| {
+            let image =
+                state.lab(lab)?.custom_images.iter().find(|image| image.name.eq_ignore_ascii_case(name))?;
+            path_of(image)
+        });
+        if path.is_some_and(|path| excused.contains(&(lab.clone(), path))) {
+            continue;
+        }
+        let (where_, not) = if here.contains(&(lab.clone(), name.clone())) {
+            ("stands here", "where nothing fails")
+        } else {
+            ("stands where nothing fails", "here")
+        };
+        broken.push(format!("same end: {name} of {lab} {where_}, but not {not}"));
+    }
+    for law in &twin.seen.broken {
+        broken.push(format!("where nothing fails: {law}"));
+    }
+    ended.seen.broken.extend(broken);
+}
+
+/// The places of which the end may differ.
+fn excused(scenario: &Scenario, ended: &Ended, twin: &Ended) -> BTreeSet<(String, ImagePath)> {
+    let gone = Gone::of(&ended.struck);
+    let mut excused = BTreeSet::new();
+    for report in ended.reports.iter().chain(&twin.reports) {
+        for (image, line, lab) in lines(report) {
+            let name = image.image_name.as_str();
+            if line.status != Status::Succeeded
+                || gone.image(&lab, name)
+                || report.run.status == Status::Failed && report.images.is_empty()
+            {
+                excused.insert((lab, image.image_path.clone()));
+            }
+        }
+    }
+    // A run that failed before it was planned.
+    let unplanned = ended.reports.iter().any(|report| report.images.is_empty());
+    for lab in &scenario.labs {
+        let Some(key) = scenario.lab_key(&lab.name) else { continue };
+        for image in &scenario.images {
+            let Ok(path) = ImagePath::parse(&image.path) else { continue };
+            let taken = gone.0.iter().any(|subject| {
+                scenario.history.iter().enumerate().any(|(index, old)| {
+                    old.lab == lab.name
+                        && old.path == image.path
+                        && scenario.old(index).is_some_and(|(lab, name)| {
+                            *subject == format!("{lab}/customimages/{}", name.to_lowercase())
+                        })
+                })
+            });
+            let touched = scenario.people.iter().any(|act| match act.deed {
+                Deed::Pin(old) | Deed::MakeFormula(old) | Deed::MakeVm(old) => {
+                    scenario.history.get(old).is_some_and(|old| old.lab == lab.name && old.path == image.path)
+                }
+                Deed::Ignore { image: index, .. } => {
+                    scenario.images.get(index).is_some_and(|ignored| ignored.path == image.path)
+                }
+            });
+            if unplanned || taken || touched || gone.lab(&key) || gone.factory_lab() {
+                excused.insert((key.clone(), path));
+            }
+        }
+    }
+    excused
+}

@@ -1,0 +1,307 @@
+//! One story from its beginning to its judgement.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use azure_sim::{
+    broker::BrokerMessage,
+    chaos::{Chances, Struck},
+    control::{self, State},
+    latency::{Profile, Span},
+};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::{
+    faults::{Fault, FaultRates},
+    host::{Doubled, Host},
+    laws,
+    scenario::{Deed, FAULTS_LAST, ORIGIN, Scenario},
+    watch::{Seen, Watch},
+};
+use crate::{
+    dev::in_process::{InProcessOptions, Instance, Surroundings},
+    domain::{
+        Message, Queue, RunReason,
+        messages::{StartRun, Step},
+    },
+    ledger::ItemStatus,
+    report::RunReport,
+    steps::Envelope,
+};
+
+/// How often it is looked whether the story is over.
+const LOOK: Duration = Duration::from_secs(60);
+/// A run that is still open after this never ends: all deadlines and the run's own, with room.
+const EVERY_RUN_ENDS: time::Duration = time::Duration::hours(56);
+/// What is left behind must be gone this long after the last run ended.
+const LEFTOVERS_GO: time::Duration = time::Duration::hours(14);
+
+/// How a story is told.
+#[derive(Clone, Debug, Default)]
+pub struct Telling {
+    /// At these I/O points the instance that reaches them dies.
+    pub crash_at: BTreeSet<u64>,
+    /// Messages that come twice.
+    pub doubled: Option<Doubled>,
+    /// Whether the trace is kept, not only its hash.
+    pub keep_trace: bool,
+}
+
+/// How a story ended.
+#[derive(Clone, Debug, Default)]
+pub struct Ended {
+    /// What was seen from the inside, with the laws that were broken.
+    pub seen: Seen,
+    /// What struck in Azure.
+    pub struck: Vec<Struck>,
+    /// The runs' reports, in order.
+    pub reports: Vec<RunReport>,
+    /// The state of Azure in the end.
+    pub state: Option<State>,
+    /// Virtual seconds that it took.
+    pub seconds: f64,
+}
+
+impl Ended {
+    /// Whether no law was broken.
+    pub fn is_lawful(&self) -> bool {
+        self.seen.broken.is_empty()
+    }
+
+    /// How often each kind of fault struck.
+    pub fn strikes(&self) -> BTreeMap<Fault, u64> {
+        let mut strikes: BTreeMap<Fault, u64> =
+            self.seen.struck.iter().map(|(fault, times)| (Fault::Host(*fault), *times)).collect();
+        for struck in &self.struck {
+            *strikes.entry(Fault::Azure(struck.chance)).or_default() += 1;
+        }
+        strikes
+    }
+}
+
+/// Tells a story, and beside it the same one in which nothing fails; judges the first by the laws and by the second.
+///
+/// # Errors
+/// If the story cannot be told at all.
+pub fn judge(scenario: &Scenario, telling: &Telling) -> anyhow::Result<Ended> {
+    let mut ended = tell(scenario, telling)?;
+    if scenario.rates != FaultRates::none() || telling.doubled.is_some() || !telling.crash_at.is_empty() {
+        let kind = Scenario { rates: FaultRates::none(), ..scenario.clone() };
+        let twin = tell(&kind, &Telling::default())?;
+        laws::judge_against_twin(scenario, &mut ended, &twin);
+    }
+    Ok(ended)
+}
+
+/// Tells a story and judges it by the laws.
+///
+/// # Errors
+/// If the story cannot be told at all.
+pub fn tell(scenario: &Scenario, telling: &Telling) -> anyhow::Result<Ended> {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(log.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        // One thread and a paused clock: the order of everything follows from the seed.
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+        runtime.block_on(tell_here(scenario, telling, &log))
+    })
+}
+
+async fn tell_here(scenario: &Scenario, telling: &Telling, log: &Log) -> anyhow::Result<Ended> {
+    let options =
+        InProcessOptions { seed: scenario.seed, profile: profile(), files: scenario.files(), origin: ORIGIN };
+    let surroundings = Surroundings::new(options, &scenario.configuration()?)?;
+    let sim = surroundings.sim.clone();
+    let outside =
+        Instance::new(&surroundings, sim.clock().clone(), surroundings.transport(), surroundings.outbox())?;
+    outside.factory.ledger.prepare().await?;
+    let until = ORIGIN + FAULTS_LAST;
+    {
+        let mut world = sim.world();
+        scenario.prepare(&mut world);
+        world.chances = Chances { seed: scenario.seed, rates: scenario.rates.azure(), until: Some(until) };
+    }
+    let watch = Arc::new(Watch::new(
+        sim.clone(),
+        scenario.seed,
+        scenario.rates.clone(),
+        until,
+        telling.crash_at.clone(),
+        telling.keep_trace,
+    ));
+    let host = Host::new(surroundings.clone(), watch.clone(), scenario.instances, telling.doubled)?;
+    let tasks = host.start();
+    for (index, run) in scenario.runs.iter().enumerate() {
+        let (outside, id, clock) = (outside.clone(), scenario.run_id(index), sim.clock().clone());
+        let (after, times) = (run.after, if run.twice { 2 } else { 1 });
+        tokio::spawn(async move {
+            clock.sleep(after).await;
+            for _ in 0..times {
+                let start = StartRun { reason: RunReason::Manual, commit: None, only: None, force: false };
+                let message = Message::first(id.clone(), Step::StartRun(start));
+                // The person's own program tries again until Service Bus has it; here it has it at once.
+                let _ = outside.factory.outbox.send(vec![Envelope::now(message)]).await;
+            }
+        });
+    }
+    for act in scenario.people.clone() {
+        let (scenario, sim, watch) = (scenario.clone(), sim.clone(), watch.clone());
+        tokio::spawn(async move {
+            sim.clock().sleep(act.after).await;
+            if let Some(id) = held_by(&scenario, &act.deed) {
+                watch.held(id);
+            }
+            watch.note(|| format!("somebody does {:?}", act.deed));
+            scenario.act(&act.deed, &mut sim.world());
+        });
+    }
+    let beginning = scenario.runs.iter().map(|run| run.after).max().unwrap_or_default();
+    sim.clock().sleep(beginning + LOOK).await;
+    settle(scenario, &outside, &watch, ORIGIN + beginning + EVERY_RUN_ENDS).await;
+    let settled = sim.clock().now();
+    replay(&surroundings, &outside, &watch).await;
+    drop(tasks);
+
+    let mut reports = Vec::new();
+    for index in 0..scenario.runs.len() {
+        match RunReport::read(&outside.factory.ledger, &scenario.run_id(index)).await {
+            Ok(Some(report)) => reports.push(report),
+            Ok(None) => watch.broken(format!("{} is not in the ledger", scenario.run_id(index))),
+            Err(error) => watch.broken(format!("the ledger cannot be read: {error}")),
+        }
+    }
+    laws::no_secrets(&surroundings, &watch, &outside, &log.text()).await;
+    let ended = Ended {
+        struck: watch.struck(),
+        reports,
+        state: Some(control::state(&sim)),
+        seconds: (settled - ORIGIN).as_seconds_f64(),
+        seen: Seen::default(),
+    };
+    laws::judge_end(scenario, &ended, &watch, &surroundings);
+    Ok(Ended { seen: watch.seen(), ..ended })
+}
+
+/// What a deed takes hold of.
+fn held_by(scenario: &Scenario, deed: &Deed) -> Option<String> {
+    match deed {
+        Deed::Pin(old) | Deed::MakeFormula(old) | Deed::MakeVm(old) => {
+            let (lab, name) = scenario.old(*old)?;
+            Some(format!("{lab}/customimages/{}", name.to_lowercase()))
+        }
+        Deed::Ignore { run, image } => scenario.factory_vm(*run, *image),
+    }
+}
+
+/// Waits until every run has ended, no message is left and nothing is left behind, or until that takes too long.
+async fn settle(scenario: &Scenario, outside: &Instance, watch: &Watch, deadline: time::OffsetDateTime) {
+    loop {
+        let open = open_runs(outside).await;
+        if open.is_empty() && is_quiet(watch) {
+            break;
+        }
+        if watch.now() > deadline {
+            return watch.broken(format!("every run ends: still open after days: {open:?}"));
+        }
+        watch.sleep(LOOK).await;
+    }
+    let deadline = watch.now() + LEFTOVERS_GO;
+    while !laws::leftovers(scenario, &watch.azure(), &watch.struck()).is_empty() && watch.now() < deadline {
+        watch.sleep(5 * LOOK).await;
+    }
+}
+
+async fn open_runs(outside: &Instance) -> Vec<String> {
+    match outside.factory.ledger.runs().await {
+        Ok(runs) => {
+            let open = runs.iter().filter(|entry| entry.status == ItemStatus::Open);
+            open.map(|entry| entry.key.to_string()).collect()
+        }
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+fn is_quiet(watch: &Watch) -> bool {
+    let queues = watch.queues();
+    queues.values().all(|queue| queue.counts.active + queue.counts.scheduled + queue.counts.locked == 0)
+}
+
+/// Law: the same step run twice changes nothing. Every message that was ever sent comes once more, and nothing happens.
+async fn replay(surroundings: &Surroundings, outside: &Instance, watch: &Arc<Watch>) {
+    let seen = watch.seen();
+    if !seen.broken.is_empty() {
+        return;
+    }
+    watch.end_faults();
+    let before = (laws::standing(&watch.azure()), laws::ledger_hash(outside).await);
+    let mut again: BTreeMap<(Queue, Vec<u8>), ()> = BTreeMap::new();
+    for (queue, body) in seen.messages {
+        again.insert((queue, body), ());
+    }
+    watch.note(|| format!("{} messages come once more", again.len()));
+    for (number, ((queue, body), ())) in again.into_iter().enumerate() {
+        let message = BrokerMessage::new(body).with_message_id(format!("copy-again-{number}"));
+        if let Err(error) = surroundings.broker.send(queue.name(), vec![message]) {
+            watch.broken(format!("the broker refuses a message: {error}"));
+        }
+    }
+    for _ in 0..240 {
+        watch.sleep(LOOK).await;
+        if is_quiet(watch) {
+            break;
+        }
+    }
+    let after = (laws::standing(&watch.azure()), laws::ledger_hash(outside).await);
+    if before != after {
+        watch.broken("idempotence: a message that came once more, long after, changed something");
+    }
+}
+
+/// Realistic, but a story shall be few messages: VMs and copies are quick.
+fn profile() -> Profile {
+    Profile {
+        vm_creation: Span::seconds(200.0, 900.0),
+        copy_mib_per_second: Span::seconds(200.0, 600.0),
+        cross_region_copy_mib_per_second: Span::seconds(100.0, 300.0),
+        ..Profile::default()
+    }
+}
+
+/// What the product logs.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
