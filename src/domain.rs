@@ -25,6 +25,8 @@ pub use run::{RunId, RunReason};
 pub const IMAGE_PATH_TAG: &str = "ImagePath";
 /// The tag that says which run made something: what does not carry it is not the factory's and is never deleted.
 pub const RUN_TAG: &str = "FactoryRun";
+/// The tag that says when that run started, RFC 3339: of two runs that overlap, the later one's image is the newer one.
+pub const RUN_STARTED_TAG: &str = "FactoryRunStartedAt";
 /// The tag by which people keep an image for good.
 pub const KEEP_TAG: &str = "FactoryKeep";
 /// The tag by which people keep the factory away from a VM; the PowerShell sample reads the same one.

@@ -11,8 +11,10 @@
 //! | `builds/{run}/{vm}.json` | [`BuildRecord`] |
 //! | `definitions/{run}/{vm}.json` | the template of that build |
 //! | `copies/{run}/{vm}/{lab}.json` | [`CopyRecord`] |
+//! | `retirements/{run}/{lab}.json`, `…/{lab}-vhds.json` | [`Retirement`] of the lab's custom images, and of the factory lab's VHDs |
 
 mod record;
+mod retirement;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +26,7 @@ pub use record::{
     BuildRecord, CopyRecord, Ending, Facts, Failure, ItemStatus, Kept, PlannedBuild, Record, RunRecord,
     StepState,
 };
+pub use retirement::Retirement;
 
 use crate::{
     azure::{AzureError, BlobItem, Condition, Container, ETag, ErrorKind},
@@ -58,8 +61,15 @@ impl Key {
     }
     /// A copy's document.
     pub fn copy(run: &RunId, vm: &VmName, lab: &LabId) -> Self {
-        let lab_name = lab.lab_name().to_ascii_lowercase();
-        Self(format!("copies/{run}/{vm}/{lab_name}-{}.json", lab_hash(lab)))
+        Self(format!("copies/{run}/{vm}/{}.json", lab_key(lab)))
+    }
+    /// The document about what a run may retire of a lab's custom images.
+    pub fn retirement(run: &RunId, lab: &LabId) -> Self {
+        Self(format!("retirements/{run}/{}.json", lab_key(lab)))
+    }
+    /// The same of the factory lab's captured VHDs; that lab can receive custom images as well.
+    pub fn vhd_retirement(run: &RunId, lab: &LabId) -> Self {
+        Self(format!("retirements/{run}/{}-vhds.json", lab_key(lab)))
     }
     /// The run that this is the document of, if it is a run's.
     pub fn run_id(&self) -> Option<RunId> {
@@ -77,6 +87,11 @@ impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// A lab in the name of a document.
+fn lab_key(lab: &LabId) -> String {
+    format!("{}-{}", lab.lab_name().to_ascii_lowercase(), lab_hash(lab))
 }
 
 /// A line of a listing.
@@ -137,6 +152,15 @@ impl Ledger {
             return Ok(None);
         };
         Ok(Some((parse(key, &bytes)?, etag)))
+    }
+
+    /// How an item stands, without reading its document; `None` if it is not there.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn status(&self, key: &Key) -> Result<Option<ItemStatus>, AzureError> {
+        let found = self.container.properties(&key.0).await?;
+        Ok(found.map(|blob| ItemStatus::from_word(blob.metadata.get(STATUS).map_or("", String::as_str))))
     }
 
     /// Writes a document that must not be there yet. `false`: it is there, and stays as it is.

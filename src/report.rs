@@ -66,6 +66,10 @@ pub struct RunReport {
     pub images: Vec<ImageLine>,
     /// What retired because of it.
     pub retired: Vec<RetiredLine>,
+    /// Older images that stay, each with what blocks its retirement.
+    pub kept: Vec<KeptLine>,
+    /// What failed beside the images: they stand, but a person should look at this.
+    pub attention: Vec<AttentionLine>,
 }
 
 /// The run itself.
@@ -181,6 +185,33 @@ pub struct RetiredLine {
     pub image_name: String,
 }
 
+/// An older image that stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptLine {
+    /// The lab that it stands in; the factory lab for a captured VHD.
+    pub lab_name: String,
+    /// The image.
+    pub image_name: String,
+    /// What blocks its retirement.
+    pub reason: String,
+}
+
+/// A step that failed although no image is missing because of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AttentionLine {
+    /// What it was about: an image, or `image in lab`.
+    pub item: String,
+    /// The step.
+    pub step: Queue,
+    /// Why it failed.
+    pub error: Failure,
+}
+
+/// What people read below the table at most; the JSON has everything.
+const MOST_REMARKS: usize = 20;
+
 impl RunReport {
     /// Reads a run from the ledger; `None` if it does not know the run.
     ///
@@ -191,16 +222,27 @@ impl RunReport {
             return Ok(None);
         };
         let (mut images, mut retired) = (Vec::new(), Vec::new());
+        let (mut kept, mut attention) = (Vec::new(), Vec::new());
         for plan in &record.builds {
             let build =
                 ledger.read::<BuildRecord>(&Key::build(run, &plan.vm_name)).await?.map(|(build, _)| build);
             let mut image = image_line(plan, build.as_ref());
+            if let Some(build) = &build {
+                let path = plan.image_path.to_string();
+                attention.extend(failures(build, &path, &[Queue::DeleteVm, Queue::RetireImages]));
+                kept.extend(kept_lines(build, &build.factory_lab));
+            }
             for lab in &plan.labs {
                 let key = Key::copy(run, &plan.vm_name, lab);
                 let copy = match build.as_ref().and_then(BuildRecord::captured) {
                     Some(_) => ledger.read::<CopyRecord>(&key).await?.map(|(copy, _)| copy),
                     None => None,
                 };
+                if let Some(copy) = &copy {
+                    let item = format!("{} in {}", plan.image_path, lab.lab_name());
+                    attention.extend(failures(copy, &item, &[Queue::RetireImages]));
+                    kept.extend(kept_lines(copy, lab));
+                }
                 let names = copy
                     .iter()
                     .flat_map(|copy| copy.facts(Queue::RetireImages))
@@ -217,7 +259,7 @@ impl RunReport {
             }
             images.push(image);
         }
-        Ok(Some(Self { run: run_line(&record), images, retired }))
+        Ok(Some(Self { run: run_line(&record), images, retired, kept, attention }))
     }
 
     /// Whether every image stands in every lab that asked for it.
@@ -254,6 +296,43 @@ impl RunReport {
         }
         table
     }
+
+    /// What people should know besides the table: what failed beside the images, and which older images stay and why.
+    pub fn remarks(&self) -> Vec<String> {
+        let attention = self
+            .attention
+            .iter()
+            .map(|line| format!("attention: {} of {}: {}", line.step, line.item, line.error));
+        let kept = self
+            .kept
+            .iter()
+            .map(|line| format!("{} stays in {}: {}", line.image_name, line.lab_name, line.reason));
+        let cut = |lines: Vec<String>| {
+            let more = lines.len().saturating_sub(MOST_REMARKS);
+            let rest = (more > 0).then(|| format!("… and {more} more like these, see the JSON report"));
+            lines.into_iter().take(MOST_REMARKS).chain(rest)
+        };
+        cut(attention.collect()).chain(cut(kept.collect())).collect()
+    }
+}
+
+/// The steps of an item that failed, among these.
+fn failures<R: Record>(record: &R, item: &str, steps: &[Queue]) -> Vec<AttentionLine> {
+    let line = |step: &Queue| {
+        let error = record.step(*step)?.failure()?.clone();
+        Some(AttentionLine { item: item.to_owned(), step: *step, error })
+    };
+    steps.iter().filter_map(line).collect()
+}
+
+fn kept_lines<R: Record>(record: &R, lab: &LabId) -> Vec<KeptLine> {
+    let facts = record.facts(Queue::RetireImages);
+    let line = |kept: &Kept| KeptLine {
+        lab_name: lab.lab_name().to_owned(),
+        image_name: kept.name.clone(),
+        reason: kept.reason.clone(),
+    };
+    facts.iter().flat_map(|facts| &facts.kept).map(line).collect()
 }
 
 fn state_cell(status: Status) -> Cell {

@@ -221,6 +221,9 @@ fn random_letters() -> anyhow::Result<String> {
 
 fn print_outcome(outcome: &Outcome, now: OffsetDateTime, speed: f64) -> anyhow::Result<()> {
     println!("{}", outcome.run.table(now));
+    for remark in outcome.run.remarks() {
+        println!("{remark}");
+    }
     let run = &outcome.run.run;
     for warning in &run.warnings {
         println!("{warning}");

@@ -266,7 +266,13 @@ impl InProcess {
     /// # Errors
     /// If the broker refuses.
     pub async fn start_run(&self, run: &RunId) -> anyhow::Result<()> {
-        let start = messages::StartRun { reason: RunReason::Manual, commit: None, only: None, force: false };
+        let start = messages::StartRun {
+            reason: RunReason::Manual,
+            commit: None,
+            only: None,
+            force: false,
+            approve_retirement: false,
+        };
         let message = Message::first(run.clone(), messages::Step::StartRun(start));
         Ok(self.factory.outbox.send(vec![Envelope::now(message)]).await?)
     }

@@ -157,6 +157,9 @@ impl SimulateArguments {
             println!("{}", outcome.run.table(ORIGIN));
             println!("left behind: {}", serde_json::to_string(&outcome.leftovers)?);
         }
+        for remark in outcome.run.remarks() {
+            println!("{remark}");
+        }
         let copies: usize = outcome.run.images.iter().map(|image| image.labs.len()).sum();
         println!(
             "seed {}: {} images, {copies} copies: {} in {:.1} h of virtual time, {:.3} of {}; {} messages; {:.1} s here",

@@ -125,6 +125,9 @@ pub struct StartRun {
     /// Builds even what has not changed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// Retires images even where the run makes a lab smaller than `mostRetiredShare` allows.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub approve_retirement: bool,
 }
 
 /// The body of `create-vm`, `capture-image` and `delete-vm`.
@@ -234,6 +237,7 @@ impl Message {
                 commit: body.optional("commit")?,
                 only: body.optional("only")?,
                 force: body.optional("force")?.unwrap_or(false),
+                approve_retirement: body.optional("approveRetirement")?.unwrap_or(false),
             }),
             Queue::CreateVm => Step::CreateVm(image_step()?),
             Queue::CaptureImage => Step::CaptureImage(image_step()?),

@@ -17,6 +17,10 @@ mod tests;
 const LONGEST_VM_NAME: usize = 15;
 /// A custom image's name: "1-80, alphanumerics, underscores, hyphens and parentheses".
 const LONGEST_IMAGE_NAME: usize = 80;
+/// The day in a custom image's name: `20261122`.
+const DAY_LENGTH: usize = 8;
+/// What of a custom image's name is left for the path, beside the day, the hash and two hyphens.
+const IMAGE_PATH_ROOM: usize = LONGEST_IMAGE_NAME - 2 - DAY_LENGTH - HASH_LENGTH;
 /// Characters of a hash in a name: 32^6 is a thousand million.
 const HASH_LENGTH: usize = 6;
 /// 32 characters that people do not mistake for each other.
@@ -79,9 +83,22 @@ impl ImageName {
         let day = started_at.to_offset(UtcOffset::UTC).date();
         let day = format!("{:04}{:02}{:02}", day.year().rem_euclid(10_000), u8::from(day.month()), day.day());
         let hash = hash(&[run.as_str(), path.folded()]);
-        let room = LONGEST_IMAGE_NAME - 2 - day.len() - HASH_LENGTH;
-        let stem = readable(path.readable_segments(), room);
-        Self(format!("{}-{day}-{hash}", stem.as_deref().unwrap_or("image")))
+        Self(format!("{}{day}-{hash}", Self::prefix(path)))
+    }
+
+    /// What the names of all images of a path begin with. It keeps the path's case, as blob names do.
+    pub fn prefix(path: &ImagePath) -> String {
+        let stem = readable(path.readable_segments(), IMAGE_PATH_ROOM);
+        format!("{}-", stem.as_deref().unwrap_or("image"))
+    }
+
+    /// A word that the name of every image of a path holds, those of the PowerShell sample too, whose names hold the
+    /// file's stem: the stem's longest run of ASCII letters and digits. `None` where the name might be cut before it.
+    pub fn word(path: &ImagePath) -> Option<&str> {
+        let whole = readable(path.readable_segments(), usize::MAX)?;
+        let words = path.stem().split(|letter: char| !letter.is_ascii_alphanumeric());
+        let word = words.max_by_key(|word| word.len()).filter(|word| !word.is_empty());
+        word.filter(|_| whole.len() <= IMAGE_PATH_ROOM)
     }
 
     /// The captured disk in the factory lab's storage.

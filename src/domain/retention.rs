@@ -1,10 +1,13 @@
-//! Which custom images of one path in one lab retire.
+//! Which custom images of one path in one lab retire, and how much smaller that makes the lab.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{IMAGE_PATH_TAG, ImagePath, KEEP_TAG, RUN_TAG};
+use super::{IMAGE_PATH_TAG, ImagePath, KEEP_TAG, RUN_STARTED_TAG, RUN_TAG, RunId};
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +47,15 @@ pub struct StandingImage {
     pub tags: BTreeMap<String, String>,
     /// The formulas and VMs that name it.
     pub used_by: Vec<String>,
+}
+
+impl StandingImage {
+    /// What tells the newer of two images: when its run started, since an image of an earlier run may be made later. An
+    /// image that does not say so counts from when Azure made it.
+    fn born(&self) -> OffsetDateTime {
+        let started = tag(self, RUN_STARTED_TAG).and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+        started.unwrap_or(self.created)
+    }
 }
 
 /// What becomes of an image.
@@ -99,34 +111,94 @@ impl fmt::Display for KeepReason {
 ///
 /// The verdicts are in the order of the images.
 pub fn decide(path: &ImagePath, images: &[StandingImage], keep: usize) -> Vec<Verdict> {
-    let mut good: Vec<&StandingImage> = images
-        .iter()
-        .filter(|image| image.state == ImageState::Succeeded && foreign(path, image).is_none())
-        .collect();
-    // Names end with the day and a hash: they settle what was made at the same moment.
-    good.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
-    let newest: Vec<&str> = good.iter().take(keep.max(1)).map(|image| image.name.as_str()).collect();
+    let good = images.iter().filter(|image| is_good(image) && foreign(path, image).is_none());
+    let newest: Vec<&str> =
+        newest_first(good).into_iter().take(keep.max(1)).map(|image| image.name.as_str()).collect();
     images
         .iter()
         .map(|image| Verdict { name: image.name.clone(), decision: about(path, image, &newest) })
         .collect()
 }
 
+fn is_good(image: &StandingImage) -> bool {
+    image.state == ImageState::Succeeded
+}
+
+fn newest_first<'a>(images: impl Iterator<Item = &'a StandingImage>) -> Vec<&'a StandingImage> {
+    let mut images: Vec<_> = images.collect();
+    // Names end with the day and a hash: they settle what was made at the same moment.
+    images.sort_by_cached_key(|image| std::cmp::Reverse((image.born(), image.created, &image.name)));
+    images
+}
+
 fn about(path: &ImagePath, image: &StandingImage, newest: &[&str]) -> Decision {
-    if let Some(reason) = foreign(path, image) {
+    if let Some(reason) = protection(path, image) {
         return Decision::Keep(reason);
     }
+    match image.state {
+        ImageState::Succeeded if newest.contains(&image.name.as_str()) => Decision::Keep(KeepReason::Newest),
+        _ => Decision::Retire,
+    }
+}
+
+/// Why an image stays however many newer ones there are; `None` where nothing protects it.
+pub fn protection(path: &ImagePath, image: &StandingImage) -> Option<KeepReason> {
+    if let Some(reason) = foreign(path, image) {
+        return Some(reason);
+    }
     if tag(image, KEEP_TAG).is_some() {
-        return Decision::Keep(KeepReason::Pinned);
+        return Some(KeepReason::Pinned);
     }
     if !image.used_by.is_empty() {
-        return Decision::Keep(KeepReason::UsedBy(image.used_by.clone()));
+        return Some(KeepReason::UsedBy(image.used_by.clone()));
     }
-    match image.state {
-        ImageState::InProgress => Decision::Keep(KeepReason::InProgress),
-        ImageState::Succeeded if newest.contains(&image.name.as_str()) => Decision::Keep(KeepReason::Newest),
-        ImageState::Succeeded | ImageState::Failed => Decision::Retire,
+    (image.state == ImageState::InProgress).then_some(KeepReason::InProgress)
+}
+
+/// How many good images of the factory a lab has before a run, and how many it has after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight {
+    /// Before the run, without what it made itself.
+    pub before: usize,
+    /// After it, with the image that it makes of each path that stood already.
+    pub after: usize,
+}
+
+impl Weight {
+    /// Whether the lab gets smaller by more than `share` of what it had.
+    pub fn exceeds(self, share: f64) -> bool {
+        let lost = self.before.saturating_sub(self.after);
+        // Both are numbers of images in one lab, far below what a double holds exactly.
+        lost > 0 && lost as f64 / self.before as f64 > share
     }
+}
+
+/// Weighs what `run` does to a lab with these `images`, if it brings a new image of each of `paths`. What a person pinned
+/// stays; what is in use is not looked at, so the lab may stay larger than this says. Paths that are new in the lab do not
+/// count: they replace nothing.
+pub fn weigh(images: &[StandingImage], run: &RunId, paths: &BTreeSet<ImagePath>, keep: usize) -> Weight {
+    let mut by_path: BTreeMap<ImagePath, Vec<&StandingImage>> = BTreeMap::new();
+    for image in images.iter().filter(|image| is_good(image)) {
+        let (Some(of), Some(path)) = (tag(image, RUN_TAG), tag(image, IMAGE_PATH_TAG)) else { continue };
+        if of != run.as_str()
+            && let Ok(path) = ImagePath::parse(path)
+        {
+            by_path.entry(path).or_default().push(image);
+        }
+    }
+    let before = by_path.values().map(Vec::len).sum();
+    // The run's own image takes the place of one of those that are kept.
+    let older = keep.max(1) - 1;
+    let after = |(path, images): (&ImagePath, &Vec<&StandingImage>)| {
+        if !paths.contains(path) {
+            return images.len();
+        }
+        let images = newest_first(images.iter().copied());
+        let stay =
+            images.iter().enumerate().filter(|(at, image)| *at < older || tag(image, KEEP_TAG).is_some());
+        1 + stay.count()
+    };
+    Weight { before, after: by_path.iter().map(after).sum() }
 }
 
 fn foreign(path: &ImagePath, image: &StandingImage) -> Option<KeepReason> {

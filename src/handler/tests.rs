@@ -38,7 +38,13 @@ mod functions;
 const SYS: Sys<'static> = Sys { method_name: "start-run", utc_now: NOW, rand_guid: Uuid::nil() };
 
 fn start_run() -> Message {
-    let start = StartRun { reason: RunReason::Manual, commit: None, only: None, force: false };
+    let start = StartRun {
+        reason: RunReason::Manual,
+        commit: None,
+        only: None,
+        force: false,
+        approve_retirement: false,
+    };
     Message::first(RunId::parse("run-1").unwrap(), Step::StartRun(start))
 }
 

@@ -202,6 +202,9 @@ pub struct RunRecord {
     pub factory_lab: Option<LabId>,
     /// The settings that it is pinned to.
     pub settings: FactorySettings,
+    /// Whether whoever started it approved that it retires more than the settings allow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approve_retirement: bool,
     /// What people should know about the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

@@ -29,6 +29,9 @@ fn documents_are_named_by_what_they_are_about() {
     assert!(copy_key().to_string().starts_with(&format!("copies/run-1/{vm}/one-")));
     assert_eq!(spelled("ONE"), copy_key(), "spellings of one lab are one document");
     assert_ne!(spelled("one1"), copy_key());
+    let own = Key::retirement(&run(), &copy().lab).to_string();
+    assert!(own.starts_with("retirements/run-1/one-") && own.ends_with(".json"), "{own}");
+    assert_ne!(Key::vhd_retirement(&run(), &copy().lab).to_string(), own);
 }
 
 /// A document as this program writes it today. If this fails, documents of runs that are under way cannot be read by the

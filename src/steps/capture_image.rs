@@ -1,6 +1,6 @@
 //! capture-image: the generalised VM's OS disk stands as a VHD in the factory lab's storage account, with its companion.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -178,7 +178,7 @@ async fn finish(
         "run": record.run,
         "commit": record.commit,
     });
-    let metadata: BTreeMap<String, String> = tags::metadata(&record.run, &plan.image_path);
+    let metadata = tags::image_metadata(&record.run, &plan.image_path, record.run_started_at);
     let bytes = companion.to_string().into_bytes();
     match storage
         .container

@@ -110,7 +110,13 @@ async fn repeat_lost(factory: &Factory, run: &RunRecord, done: &mut Done) -> Res
     let now = factory.clock.now();
     let mut lost = Vec::new();
     // A run's own message; a run whose first turn never came has no state yet.
-    let reason = StartRun { reason: run.reason, commit: run.commit.clone(), only: None, force: false };
+    let reason = StartRun {
+        reason: run.reason,
+        commit: run.commit.clone(),
+        only: None,
+        force: false,
+        approve_retirement: false,
+    };
     if let Some(message) = overdue(run, Queue::StartRun, run.started_at, now) {
         lost.push(message.for_step(&run.run, Step::StartRun(reason)));
     }

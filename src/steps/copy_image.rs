@@ -273,7 +273,7 @@ async fn register(
         os_type: record.os_type,
         author: "Image Factory".to_owned(),
         description: record.description.clone(),
-        tags: tags::of(&record.run, &record.image_path),
+        tags: tags::of_image(&record.run, &record.image_path, record.run_started_at),
         // DevTest Labs knows "sysprepped" for Windows alone.
         sys_prep: record.os_type == OsType::Windows,
     };

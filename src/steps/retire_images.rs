@@ -1,9 +1,14 @@
-//! retire-images: of one golden image, a lab keeps the newest few and what is in use.
+//! retire-images: of one golden image, a lab keeps the newest few and what is pinned or in use.
+
+mod brake;
+mod in_factory;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
+
+pub use in_factory::InFactory;
 
 use super::{
     Factory, tags,
@@ -12,16 +17,19 @@ use super::{
 use crate::{
     azure::{AzureError, CustomImage, Formula, LabAddress, LabVm, same_id},
     domain::{
-        IMAGE_PATH_TAG, ImagePath, Message, Queue, RunId,
+        IMAGE_PATH_TAG, ImageName, ImagePath, Message, Queue,
         retention::{self, Decision, ImageState, KeepReason, StandingImage, Verdict},
     },
-    ledger::{BuildRecord, CopyRecord, ItemStatus, Kept, Key, Record as _, RunRecord, StepState},
+    ledger::{CopyRecord, Kept, Key, PlannedBuild, StepState},
 };
 
-/// The ending of a captured VHD's companion.
-const COMPANION: &str = ".json";
-/// While Azure deletes custom images: about a minute.
-const DELETING: Duration = Duration::from_secs(20);
+/// Azure deletes a custom image in about a minute (recorded: Azure/azure-cli, test_lab_custom_image.yaml), so the first look
+/// after that finds most of them gone. Nobody waits for it, and looks are what is scarce.
+const DELETION: Duration = Duration::from_secs(75);
+/// Between later looks at deletions that take longer, or that another run began.
+const STILL_DELETING: Duration = Duration::from_secs(30);
+/// What is waited for then.
+const LEAVING: &str = "older images to be deleted";
 
 /// The step for a team lab: its custom images.
 pub struct InLab;
@@ -35,33 +43,114 @@ impl ItemStep for InLab {
         record.settings.deadlines.retire_images
     }
 
+    /// One list at every look. Only where something could go does it also cost the brake (a blob), who uses what (two lists),
+    /// and a last look at each image that goes.
     async fn advance(
         &self,
         factory: &Factory,
         record: &CopyRecord,
         state: &mut StepState,
     ) -> Result<Next, AzureError> {
-        let (azure, lab) = (&factory.azure, factory.storages.get(&record.lab).await?.lab.address);
-        let mut images = azure.custom_images(&lab).await?;
+        let lab = factory.storages.get(&record.lab).await?.lab.address;
+        let (path, keep) = (&record.image_path, record.settings.images_to_keep as usize);
+        let mut images = factory.azure.custom_images(&lab, ImageName::word(path)).await?;
         images.retain(|image| {
-            tags::get(&image.tags, IMAGE_PATH_TAG).is_some_and(|path| same_path(&record.image_path, path))
+            tags::get(&image.tags, IMAGE_PATH_TAG).is_some_and(|tagged| same_path(path, tagged))
         });
         let (going, standing): (Vec<_>, Vec<_>) = images.into_iter().partition(CustomImage::is_being_deleted);
-        let keep = record.settings.images_to_keep as usize;
-        // Who uses what matters only where something could go.
-        let users = if standing.len() > keep { Users::of(factory, &lab).await? } else { Users::default() };
-        let images: Vec<StandingImage> = standing.iter().map(|image| users.standing(image)).collect();
-        let verdicts = retention::decide(&record.image_path, &images, keep);
-        let mut leaving = !going.is_empty();
-        for image in retiring(&verdicts, state) {
-            azure.delete_custom_image(&lab, &image).await?;
-            leaving = true;
+        let verdicts = decide(path, &standing, &Users::default(), keep);
+        note_kept(&verdicts, state);
+        if !has_news(&verdicts, state) {
+            return Ok(if going.is_empty() { Next::Succeeded } else { Next::wait(STILL_DELETING, LEAVING) });
         }
-        Ok(if leaving { Next::wait(DELETING, "older images to be deleted") } else { Next::Succeeded })
+
+        let key = Key::retirement(&record.run, &record.lab);
+        let here = |build: &PlannedBuild| build.labs.contains(&record.lab);
+        let all = async {
+            let images = factory.azure.custom_images(&lab, None).await?;
+            Ok(images.iter().map(|image| Users::default().standing(image)).collect())
+        };
+        let weighed = brake::weighed(factory, &record.run, &key, &record.lab, here, all).await?;
+        if weighed.held {
+            keep_all(&verdicts, state, brake::HELD);
+            let place = format!("lab {}", record.lab.lab_name());
+            return Ok(Next::Failed(brake::failure(&weighed, &place)));
+        }
+
+        let users = Users::of(factory, &lab).await?;
+        // The same images as before: what makes one old is judged and acted upon from one and the same list.
+        let verdicts = decide(path, &standing, &users, keep);
+        state.facts.kept.clear();
+        note_kept(&verdicts, state);
+        let mut leaving = Leaving { count: going.len(), begun: false, refused: None };
+        for image in
+            standing.iter().zip(&verdicts).filter(|(_, verdict)| verdict.decision == Decision::Retire)
+        {
+            leaving.retire(factory, &lab, path, &users, image.0, state).await?;
+        }
+        leaving.next()
     }
 
     fn follow_ups(&self, _record: &CopyRecord, _state: &StepState, _attempt: u32) -> Vec<Message> {
         Vec::new()
+    }
+}
+
+/// What becomes of the images that go.
+struct Leaving {
+    /// How many Azure is deleting.
+    count: usize,
+    /// Whether one of these deletions was begun now.
+    begun: bool,
+    /// Azure's answer about one that it does not delete.
+    refused: Option<AzureError>,
+}
+
+impl Leaving {
+    /// Looks at an image for the last time, since it may have been pinned meanwhile, and deletes it. One that Azure refuses to
+    /// delete holds up no other.
+    async fn retire(
+        &mut self,
+        factory: &Factory,
+        lab: &LabAddress,
+        path: &ImagePath,
+        users: &Users,
+        judged: &CustomImage,
+        state: &mut StepState,
+    ) -> Result<(), AzureError> {
+        let name = &judged.name;
+        let Some(image) = factory.azure.custom_image(lab, name).await? else {
+            return Ok(());
+        };
+        if let Some(reason) = retention::protection(path, &users.standing(&image))
+            && !image.is_being_deleted()
+        {
+            state.facts.kept.push(Kept { name: name.clone(), reason: reason.to_string() });
+            return Ok(());
+        }
+        // What changed since it was judged is judged again.
+        if image.provisioning_state != judged.provisioning_state {
+            self.count += 1;
+            return Ok(());
+        }
+        match factory.azure.delete_custom_image(lab, name).await {
+            Ok(_) => {
+                (self.count, self.begun) = (self.count + 1, true);
+                note_retired(name, state);
+            }
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => self.refused = Some(error),
+        }
+        Ok(())
+    }
+
+    fn next(self) -> Result<Next, AzureError> {
+        match (self.count, self.refused) {
+            (0, Some(error)) => Err(error),
+            (0, None) => Ok(Next::Succeeded),
+            _ if self.begun => Ok(Next::wait(DELETION, LEAVING)),
+            _ => Ok(Next::wait(STILL_DELETING, LEAVING)),
+        }
     }
 }
 
@@ -95,90 +184,49 @@ impl Users {
     }
 }
 
-/// The names that go; notes them, and why the others stay.
-fn retiring(verdicts: &[Verdict], state: &mut StepState) -> Vec<String> {
-    state.facts.kept.clear();
-    let mut names = Vec::new();
-    for verdict in verdicts {
-        let name = &verdict.name;
-        match &verdict.decision {
-            Decision::Retire => {
-                if !state.facts.retired.contains(name) {
-                    state.facts.retired.push(name.clone());
-                }
-                names.push(name.clone());
-            }
-            // That the newest stay needs no reason.
-            Decision::Keep(KeepReason::Newest) => {}
-            Decision::Keep(reason) => {
-                state.facts.kept.push(Kept { name: name.clone(), reason: reason.to_string() })
-            }
-        }
-    }
-    names
+/// The verdicts about `images`, in their order.
+fn decide(path: &ImagePath, images: &[CustomImage], users: &Users, keep: usize) -> Vec<Verdict> {
+    let standing: Vec<StandingImage> = images.iter().map(|image| users.standing(image)).collect();
+    retention::decide(path, &standing, keep)
 }
 
-/// The step for the factory lab: its captured VHDs.
-pub struct InFactory;
+/// Notes what blocks the images that stay. Those that would go, but that an earlier look found blocked, keep its reason:
+/// only a look that finds something new asks again who uses what.
+fn note_kept(verdicts: &[Verdict], state: &mut StepState) {
+    let before = std::mem::take(&mut state.facts.kept);
+    state.facts.kept.extend(verdicts.iter().filter_map(|verdict| match &verdict.decision {
+        // That the newest stay needs no reason.
+        Decision::Keep(KeepReason::Newest) => None,
+        Decision::Keep(reason) => Some(Kept { name: verdict.name.clone(), reason: reason.to_string() }),
+        Decision::Retire => before.iter().find(|kept| kept.name == verdict.name).cloned(),
+    }));
+}
 
-#[async_trait]
-impl ItemStep for InFactory {
-    type Record = BuildRecord;
-    const STEP: Queue = Queue::RetireImages;
+/// Whether an image would go that no earlier look found blocked.
+fn has_news(verdicts: &[Verdict], state: &StepState) -> bool {
+    let blocked = |name: &str| state.facts.kept.iter().any(|kept| kept.name == name);
+    retiring(verdicts).any(|name| !blocked(name))
+}
 
-    fn deadline(&self, record: &BuildRecord) -> Duration {
-        record.settings.deadlines.retire_images
-    }
+/// The names of those that would go.
+fn retiring(verdicts: &[Verdict]) -> impl Iterator<Item = &str> {
+    let going = verdicts.iter().filter(|verdict| verdict.decision == Decision::Retire);
+    going.map(|verdict| verdict.name.as_str())
+}
 
-    async fn advance(
-        &self,
-        factory: &Factory,
-        record: &BuildRecord,
-        state: &mut StepState,
-    ) -> Result<Next, AzureError> {
-        let container = factory.storages.get(&record.factory_lab).await?.container;
-        let mut images = Vec::new();
-        // A VHD counts by its companion; one without is debris, which cleanup knows.
-        for companion in container.list("").await?.into_iter().filter(|item| item.name.ends_with(COMPANION)) {
-            let Some((run, path)) = tags::of_metadata(&companion.metadata) else {
-                continue;
-            };
-            if record.plan.image_path != path {
-                continue;
-            }
-            let open = run != record.run && is_open(factory, &run).await?;
-            images.push(StandingImage {
-                name: companion.name.trim_end_matches(COMPANION).to_owned(),
-                created: companion.last_modified.unwrap_or(OffsetDateTime::UNIX_EPOCH),
-                state: ImageState::Succeeded,
-                tags: tags::of(&run, &path),
-                used_by: if open { vec![format!("run {run}, which still copies it")] } else { Vec::new() },
-            });
-        }
-        let mut verdicts =
-            retention::decide(&record.plan.image_path, &images, record.settings.images_to_keep as usize);
-        // This run's own copies are under way, whatever was captured after it: a later run takes its VHD away.
-        verdicts.retain(|verdict| verdict.name != record.plan.image_name.as_str());
-        for name in retiring(&verdicts, state) {
-            // The companion first: a VHD without one is debris that cleanup takes away, a companion without VHD would lie.
-            container.delete(&format!("{name}{COMPANION}")).await?;
-            container.delete(&format!("{name}.vhd")).await?;
-        }
-        Ok(Next::Succeeded)
-    }
-
-    fn follow_ups(&self, _record: &BuildRecord, _state: &StepState, _attempt: u32) -> Vec<Message> {
-        Vec::new()
-    }
-
-    fn copies(&self, record: &BuildRecord) -> Option<usize> {
-        record.captured().map(|_| record.plan.labs.len())
+/// Notes that all of those that would go stay after all.
+fn keep_all(verdicts: &[Verdict], state: &mut StepState, reason: &str) {
+    for name in retiring(verdicts) {
+        state.facts.kept.retain(|kept| kept.name != name);
+        state.facts.kept.push(Kept { name: name.to_owned(), reason: reason.to_owned() });
     }
 }
 
-async fn is_open(factory: &Factory, run: &RunId) -> Result<bool, AzureError> {
-    let found = factory.ledger.read::<RunRecord>(&Key::run(run)).await?;
-    Ok(found.is_some_and(|(record, _)| record.status() == ItemStatus::Open))
+/// Notes that an image went.
+fn note_retired(name: &str, state: &mut StepState) {
+    if !state.facts.retired.iter().any(|retired| retired == name) {
+        state.facts.retired.push(name.to_owned());
+    }
 }
 
 /// Whether a tag's text names the golden image, in whatever spelling.

@@ -57,6 +57,7 @@ async fn plan_run(factory: &Factory, run: &RunId, start: &StartRun) -> Result<()
         started_at: now,
         factory_lab: None,
         settings: FactorySettings::default(),
+        approve_retirement: start.approve_retirement,
         warnings: Vec::new(),
         builds: Vec::new(),
         steps: BTreeMap::new(),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{IGNORE_TAG, IMAGE_PATH_TAG, ImagePath, RUN_TAG, RunId};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::domain::{IGNORE_TAG, IMAGE_PATH_TAG, ImagePath, KEEP_TAG, RUN_STARTED_TAG, RUN_TAG, RunId};
 
 /// The tags of something that `run` makes for `image_path`.
 pub fn of(run: &RunId, image_path: &ImagePath) -> BTreeMap<String, String> {
@@ -10,6 +12,13 @@ pub fn of(run: &RunId, image_path: &ImagePath) -> BTreeMap<String, String> {
         (IMAGE_PATH_TAG.to_owned(), image_path.to_string()),
         (RUN_TAG.to_owned(), run.to_string()),
     ])
+}
+
+/// The tags of an image: as [`of`], and when the run started, which tells the newer of two.
+pub fn of_image(run: &RunId, image_path: &ImagePath, started_at: OffsetDateTime) -> BTreeMap<String, String> {
+    let mut tags = of(run, image_path);
+    tags.extend(started_at.format(&Rfc3339).ok().map(|text| (RUN_STARTED_TAG.to_owned(), text)));
+    tags
 }
 
 /// A tag's value; names of tags ignore case (Microsoft, "Use tags to organize your Azure resources").
@@ -30,6 +39,7 @@ pub fn ignored(tags: &BTreeMap<String, String>) -> bool {
 /// Blob metadata names, which may hold letters and digits only.
 const RUN_METADATA: &str = "factoryrun";
 const IMAGE_PATH_METADATA: &str = "imagepath";
+const RUN_STARTED_METADATA: &str = "factoryrunstartedat";
 
 /// Everything that HTTP headers cannot hold in an image path is percent-encoded; `/` stays, for people.
 const HEADER_SAFE: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%').add(b' ');
@@ -39,6 +49,27 @@ pub fn metadata(run: &RunId, image_path: &ImagePath) -> BTreeMap<String, String>
     let path = image_path.to_string();
     let path = percent_encoding::utf8_percent_encode(&path, HEADER_SAFE).to_string();
     BTreeMap::from([(RUN_METADATA.to_owned(), run.to_string()), (IMAGE_PATH_METADATA.to_owned(), path)])
+}
+
+/// The same as [`of_image`], as metadata of a captured VHD's companion.
+pub fn image_metadata(
+    run: &RunId,
+    image_path: &ImagePath,
+    started_at: OffsetDateTime,
+) -> BTreeMap<String, String> {
+    let mut metadata = metadata(run, image_path);
+    metadata.extend(started_at.format(&Rfc3339).ok().map(|text| (RUN_STARTED_METADATA.to_owned(), text)));
+    metadata
+}
+
+/// The tags that such metadata stands for, with `FactoryKeep` where a person wrote that beside it.
+pub fn of_image_metadata(metadata: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+    let (run, image_path) = of_metadata(metadata)?;
+    let mut tags = of(&run, &image_path);
+    for (name, tag) in [(RUN_STARTED_METADATA, RUN_STARTED_TAG), (KEEP_TAG, KEEP_TAG)] {
+        tags.extend(get(metadata, name).map(|value| (tag.to_owned(), value.to_owned())));
+    }
+    Some(tags)
 }
 
 /// The run and image path in a blob's metadata, if it is one of ours.

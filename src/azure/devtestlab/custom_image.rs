@@ -88,12 +88,21 @@ impl Azure {
         Ok(image.as_ref().map(read))
     }
 
-    /// Lists a lab's custom images, all pages.
+    /// Lists a lab's custom images, all pages; only those whose names hold `word`, if there is one. A word has ASCII letters
+    /// and digits alone (`$filter=contains(name,'…')`:
+    /// <https://learn.microsoft.com/rest/api/dtl/custom-images/list#uri-parameters>). Whether the comparison ignores case is not
+    /// documented.
     ///
     /// # Errors
     /// As any call.
-    pub async fn custom_images(&self, lab: &LabAddress) -> Result<Vec<CustomImage>, AzureError> {
-        let url = self.url(&lab.segments(&["customimages"]), API_VERSION, &[]);
+    pub async fn custom_images(
+        &self,
+        lab: &LabAddress,
+        word: Option<&str>,
+    ) -> Result<Vec<CustomImage>, AzureError> {
+        let filter = word.map(|word| format!("contains(name,'{word}')"));
+        let query: Vec<(&str, &str)> = filter.iter().map(|filter| ("$filter", filter.as_str())).collect();
+        let url = self.url(&lab.segments(&["customimages"]), API_VERSION, &query);
         let images = self.list(&format!("GET custom images of {lab}"), url).await?;
         Ok(images.iter().map(read).collect())
     }

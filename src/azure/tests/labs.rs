@@ -127,6 +127,19 @@ async fn an_image_with_a_key_twice_is_read_and_the_last_one_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_word_narrows_the_list_of_images_down() {
+    let (azure, script) = azure();
+    let images = format!("GET {LAB}/customimages");
+    script.on(&images, Reply::json(200, json!({"value": [{"name": "Win-Datacenter-1"}]})));
+    script.on(&images, Reply::json(200, json!({"value": []})));
+    let found = azure.custom_images(&lab(), Some("Datacenter")).await.unwrap();
+    assert_eq!(found[0].name, "Win-Datacenter-1");
+    assert_eq!(script.last().query("$filter").as_deref(), Some("contains(name,'Datacenter')"));
+    azure.custom_images(&lab(), None).await.unwrap();
+    assert_eq!(script.last().query("$filter"), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_image_made_from_a_vm_has_the_vms_system() {
     let (azure, script) = azure();
     let body =

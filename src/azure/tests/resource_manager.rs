@@ -45,7 +45,7 @@ async fn a_list_is_read_to_its_last_page_even_over_an_empty_one() {
     script.on(&call, page(&["a", "b"], Some("api-version=2018-09-15&$skiptoken=1%2B1")));
     script.on(&call, page(&[], Some("$skiptoken=2")));
     script.on(&call, page(&["c"], None));
-    let images = azure.custom_images(&lab()).await.unwrap();
+    let images = azure.custom_images(&lab(), None).await.unwrap();
     let names: Vec<&str> = images.iter().map(|image| image.name.as_str()).collect();
     assert_eq!(names, ["a", "b", "c"]);
     let links: Vec<_> = script.seen().iter().map(|seen| seen.url.query().unwrap().to_owned()).collect();
@@ -61,12 +61,12 @@ async fn a_next_page_elsewhere_and_an_endless_list_are_refused() {
     let (azure, script) = azure();
     let call = format!("GET {IMAGES}");
     script.on(&call, Reply::json(200, json!({"value": [], "nextLink": "https://evil.example/?sig=x"})));
-    let error = azure.custom_images(&lab()).await.unwrap_err();
+    let error = azure.custom_images(&lab(), None).await.unwrap_err();
     assert_eq!((error.code.as_str(), script.seen().len()), ("ForeignUrl", 1));
 
     let (azure, script) = super::azure();
     script.on(&call, Reply::json(200, json!({"value": [], "nextLink": format!("{ARM}{IMAGES}")})));
-    assert_eq!(azure.custom_images(&lab()).await.unwrap_err().code, "EndlessList");
+    assert_eq!(azure.custom_images(&lab(), None).await.unwrap_err().code, "EndlessList");
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +75,7 @@ async fn a_success_that_is_not_json_is_an_error_and_no_absence() {
     script.on(&format!("GET {IMAGES}/x"), Reply::bytes(200, "<html>proxy</html>"));
     assert_eq!(azure.custom_image(&lab(), "x").await.unwrap_err().code, "UnexpectedAnswer");
     script.on(&format!("GET {IMAGES}"), Reply::bytes(200, "{}"));
-    assert_eq!(azure.custom_images(&lab()).await.unwrap_err().code, "UnexpectedAnswer");
+    assert_eq!(azure.custom_images(&lab(), None).await.unwrap_err().code, "UnexpectedAnswer");
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 const MOST_IMAGES_TO_KEEP: u32 = 100;
 
 /// The factory's settings. Every one may be left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(title = "factory.json of the image factory")]
 pub struct FactorySettings {
@@ -41,6 +41,10 @@ pub struct FactorySettings {
     /// How many images of one path stay in every lab; older ones retire.
     #[schemars(range(min = 1, max = 100))]
     pub images_to_keep: u32,
+    /// How much smaller one run may make a lab: the share of its images that may retire without a successor, from 0 to 1.
+    /// A run that would retire more retires nothing there, and says so.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub most_retired_share: f64,
     /// How long each step may take in all.
     pub deadlines: Deadlines,
     /// The artifact source in the factory lab that has windows-sysprep and linux-deprovision.
@@ -114,6 +118,7 @@ impl Default for FactorySettings {
             vm_size: "Standard_D2s_v3".to_owned(),
             user_name: "factoryadmin".to_owned(),
             images_to_keep: 2,
+            most_retired_share: 0.5,
             deadlines: Deadlines::default(),
             artifact_source: "public repo".to_owned(),
         }
@@ -137,8 +142,16 @@ pub(super) fn read(files: &ConfigurationFiles, problems: &mut Problems) -> Optio
 }
 
 fn read_settings(file: &str, value: &Value, problems: &mut Problems) -> Option<FactorySettings> {
-    const KEYS: [&str; 7] =
-        ["$schema", "factoryLab", "vmSize", "userName", "imagesToKeep", "deadlines", "artifactSource"];
+    const KEYS: [&str; 8] = [
+        "$schema",
+        "factoryLab",
+        "vmSize",
+        "userName",
+        "imagesToKeep",
+        "mostRetiredShare",
+        "deadlines",
+        "artifactSource",
+    ];
     let fields = Fields::of(file, "$", value, &KEYS, problems)?;
     let mut settings = FactorySettings::default();
     if let Some(lab) = fields.get("factoryLab") {
@@ -161,6 +174,15 @@ fn read_settings(file: &str, value: &Value, problems: &mut Problems) -> Option<F
                     "{number} images cannot be kept: it must be a number from 1 to {MOST_IMAGES_TO_KEEP}"
                 );
                 problems.error(file, &fields.path("imagesToKeep"), message);
+            }
+        }
+    }
+    if let Some(share) = fields.get("mostRetiredShare") {
+        match share.as_f64().filter(|share| (0.0..=1.0).contains(share)) {
+            Some(share) => settings.most_retired_share = share,
+            None => {
+                let message = format!("{share} is no share: it must be a number from 0 to 1, such as 0.5");
+                problems.error(file, &fields.path("mostRetiredShare"), message);
             }
         }
     }

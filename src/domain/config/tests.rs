@@ -228,6 +228,7 @@ fn settings(text: &str) -> (Option<Configuration>, Problems) {
 fn settings_are_read_and_written_back() {
     let text = json!({
         "factoryLab": {"labName": "factory"}, "vmSize": "Standard_D4s_v5", "imagesToKeep": 5,
+        "mostRetiredShare": 0.25,
         "deadlines": {"createVm": "05:30:00", "copyImage": "P1D"},
     });
     let (configuration, problems) = settings(&text.to_string());
@@ -237,6 +238,7 @@ fn settings_are_read_and_written_back() {
         (settings.vm_size.as_str(), settings.images_to_keep, settings.user_name.as_str()),
         ("Standard_D4s_v5", 5, "factoryadmin")
     );
+    assert_eq!((settings.most_retired_share, FactorySettings::default().most_retired_share), (0.25, 0.5));
     assert_eq!(settings.deadlines.create_vm.as_secs(), 19_800);
     assert_eq!(settings.deadlines.capture_image.as_secs(), 21_600);
     let written = serde_json::to_value(&settings).unwrap();

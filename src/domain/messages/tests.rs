@@ -32,8 +32,13 @@ fn bodies_are_as_documented() {
         json!({"version": 1, "run": "commit-abc1234", "attempt": 1, "imagePath": "a/b.json",
                "lab": {"subscriptionId": SUBSCRIPTION, "resourceGroup": "rg", "labName": "web"}})
     );
-    let start =
-        StartRun { reason: RunReason::Commit, commit: Some("abc1234".to_owned()), only: None, force: false };
+    let start = StartRun {
+        reason: RunReason::Commit,
+        commit: Some("abc1234".to_owned()),
+        only: None,
+        force: false,
+        approve_retirement: false,
+    };
     assert_eq!(
         Message::first(run(), Step::StartRun(start)).to_json(),
         json!({"version": 1, "run": "commit-abc1234", "attempt": 1, "reason": "commit", "commit": "abc1234"})
@@ -47,6 +52,10 @@ fn a_message_written_by_hand_needs_little() {
     let body = br#"{"version":1,"run":"manual-1","reason":"manual"}"#;
     let message = Message::parse(Queue::StartRun, body).unwrap();
     assert_eq!((message.attempt, message.queue()), (1, Queue::StartRun));
+    let approved = br#"{"version":1,"run":"manual-1","reason":"manual","approveRetirement":true}"#;
+    let approved = Message::parse(Queue::StartRun, approved).unwrap();
+    assert_ne!(approved, message);
+    assert_ne!(approved.message_id(), message.message_id());
 }
 
 #[test]
@@ -120,8 +129,11 @@ fn any_message() -> impl Strategy<Value = Message> {
         prop::option::of("[0-9a-f]{7,40}"),
         prop::option::of(prop::collection::vec(path.clone(), 0..3)),
         any::<bool>(),
+        any::<bool>(),
     )
-        .prop_map(|(reason, commit, only, force)| Step::StartRun(StartRun { reason, commit, only, force }));
+        .prop_map(|(reason, commit, only, force, approve_retirement)| {
+            Step::StartRun(StartRun { reason, commit, only, force, approve_retirement })
+        });
     let step = prop_oneof![
         start,
         path.clone().prop_map(|image_path| Step::CreateVm(ImageStep { image_path })),

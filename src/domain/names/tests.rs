@@ -76,3 +76,30 @@ proptest! {
         prop_assert!((1..=64).contains(&deployment.as_str().len()), "{}", deployment);
     }
 }
+
+#[test]
+fn a_word_of_the_stem_is_in_every_image_name_of_the_path() {
+    let word = |text: &str| {
+        let path = ImagePath::parse(text).unwrap();
+        ImageName::word(&path).map(str::to_owned)
+    };
+    assert_eq!(word("Win2016/Datacenter.json").as_deref(), Some("Datacenter"));
+    assert_eq!(word("Linux/Ubuntu 24.04-LTS_é.json").as_deref(), Some("Ubuntu"));
+    assert_eq!(word("日本.json"), None);
+    assert_eq!(word(&format!("{}.json", "x".repeat(64))), Some("x".repeat(64)));
+    assert_eq!(word(&format!("{}.json", "x".repeat(65))), None, "the name is cut");
+    assert_eq!(word(&format!("{}/abc.json", "x".repeat(61))), None);
+}
+
+proptest! {
+    #[test]
+    fn image_names_hold_their_word_and_begin_with_their_prefix(text in "[a-zA-Z0-9 ._é-]{1,30}(/[a-zA-Z0-9 ._é-]{1,40}){0,2}") {
+        if let Ok(path) = ImagePath::parse(&format!("{text}.json")) {
+            let name = ImageName::derive(&RunId::parse("r").unwrap(), &path, OffsetDateTime::UNIX_EPOCH);
+            prop_assert!(name.as_str().starts_with(&ImageName::prefix(&path)));
+            if let Some(word) = ImageName::word(&path) {
+                prop_assert!(name.as_str().contains(word), "{} {}", name, word);
+            }
+        }
+    }
+}

@@ -88,7 +88,98 @@ fn what_is_not_ours_stays() {
     assert_eq!(reason(&images, "other"), Some(KeepReason::OtherPath));
 }
 
+fn of_run(mut image: StandingImage, run: &str, started: Option<i64>) -> StandingImage {
+    image.tags.insert("FactoryRun".to_owned(), run.to_owned());
+    let started = started.map(|age| datetime!(2026-11-22 12:00 UTC) - Duration::days(age));
+    let started = started.map(|started| started.format(&Rfc3339).unwrap());
+    image.tags.extend(started.map(|started| ("factoryrunstartedat".to_owned(), started)));
+    image
+}
+
+#[test]
+fn the_later_run_has_the_newer_image_whichever_was_made_first() {
+    let slow = of_run(image("slow", 1), "r1", Some(6));
+    let quick = of_run(image("quick", 3), "r2", Some(4));
+    assert_eq!(retired(&[slow.clone(), quick.clone()], 1), ["slow"]);
+    // Where a run's start is not known, or is nonsense, the day on which Azure made the image counts.
+    let untagged = of_run(image("untagged", 2), "r0", None);
+    assert_eq!(retired(&[slow.clone(), quick.clone(), untagged], 1), ["slow", "quick"]);
+    let mut nonsense = slow;
+    nonsense.tags.insert("factoryrunstartedat".to_owned(), "yesterday".to_owned());
+    assert_eq!(retired(&[nonsense, quick], 1), ["quick"]);
+}
+
+fn own() -> RunId {
+    RunId::parse("own").unwrap()
+}
+
+/// A lab with so many images of each of these paths, weighed for a run that renews `renewed`.
+fn weighed(standing: &[(&str, i64)], renewed: &[&str], keep: usize) -> (usize, usize) {
+    let of_path = |(path, number): &(&str, i64)| {
+        let path = (*path).to_owned();
+        (0..*number).map(move |age| {
+            let mut image = image(&format!("{path}{age}"), age + 1);
+            image.tags.insert("imagepath".to_owned(), format!("{path}.json"));
+            image
+        })
+    };
+    let images: Vec<StandingImage> = standing.iter().flat_map(of_path).collect();
+    let paths = renewed.iter().map(|path| ImagePath::parse(&format!("{path}.json")).unwrap()).collect();
+    let Weight { before, after } = weigh(&images, &own(), &paths, keep);
+    (before, after)
+}
+
+#[test]
+fn a_run_that_replaces_images_makes_the_lab_no_smaller() {
+    assert_eq!(weighed(&[("a", 1), ("b", 1)], &["a", "b"], 1), (2, 2));
+    assert_eq!(weighed(&[("a", 2), ("b", 1)], &["A", "b"], 2), (3, 4));
+}
+
+#[test]
+fn a_run_that_keeps_fewer_images_than_stand_makes_it_smaller() {
+    assert_eq!(weighed(&[("a", 5), ("b", 5)], &["a", "b"], 1), (10, 2));
+    assert_eq!(weighed(&[("a", 5), ("b", 5)], &["a"], 0), (10, 6), "what the run does not renew stays");
+    assert_eq!(weighed(&[("a", 5)], &["a", "new1", "new2"], 1), (5, 1), "new paths make up for nothing");
+    assert_eq!(weighed(&[], &["a"], 1), (0, 0));
+}
+
+#[test]
+fn only_good_images_of_the_factory_weigh_and_pinned_ones_stay() {
+    let mut failed = image("failed", 2);
+    failed.state = ImageState::Failed;
+    let mut foreign = image("foreign", 3);
+    foreign.tags.remove("FactoryRun");
+    let mine = of_run(image("mine", 0), "own", None);
+    let mut pinned = image("pinned", 9);
+    pinned.tags.insert("FACTORYKEEP".to_owned(), String::new());
+    let images = [failed, foreign, mine, pinned, image("old", 4), image("older", 5)];
+    assert_eq!(weigh(&images, &own(), &BTreeSet::from([path()]), 1), Weight { before: 3, after: 2 });
+}
+
+#[test]
+fn a_share_is_exceeded_only_beyond_itself() {
+    let exceeds = |before, after, share| Weight { before, after }.exceeds(share);
+    assert!(!exceeds(10, 5, 0.5) && exceeds(10, 4, 0.5));
+    assert!(!exceeds(10, 7, 0.3) && exceeds(1000, 699, 0.3));
+    assert!(!exceeds(10, 1, 1.0) && exceeds(10, 9, 0.0));
+    assert!(!exceeds(0, 0, 0.0) && !exceeds(3, 4, 0.0));
+}
+
 proptest! {
+    /// The weight counts what `decide` leaves once the run's image stands.
+    #[test]
+    fn the_weight_is_what_retention_leaves(number in 0i64..8, pinned in 0usize..8, keep in 0usize..5) {
+        let mut images: Vec<_> = (0..number).map(|age| image(&format!("i{age}"), age + 1)).collect();
+        if let Some(image) = images.get_mut(pinned) {
+            image.tags.insert("FactoryKeep".to_owned(), String::new());
+        }
+        let weight = weigh(&images, &own(), &BTreeSet::from([path()]), keep);
+        images.push(of_run(image("new", 0), "own", None));
+        let left = images.len() - retired(&images, keep).len();
+        prop_assert_eq!(weight.before, images.len() - 1);
+        prop_assert_eq!(weight.after, if number == 0 { 0 } else { left });
+    }
+
     #[test]
     fn a_good_image_is_never_taken_without_a_newer_good_one(
         images in prop::collection::vec((0i64..5, 0usize..3, any::<bool>()), 1..12), keep in 0usize..4,

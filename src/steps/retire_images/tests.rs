@@ -34,13 +34,11 @@ fn formula(image: &str) -> Formula {
 
 /// The names that go, and why others but the newest stay.
 fn decided(users: &Users, images: &[CustomImage], keep: usize) -> (Vec<String>, Vec<String>) {
-    let standing: Vec<StandingImage> = images.iter().map(|image| users.standing(image)).collect();
-    let verdicts = retention::decide(&path(), &standing, keep);
+    let verdicts = decide(&path(), images, users, keep);
     let mut state = waiting(1, NOW);
-    let going = retiring(&verdicts, &mut state);
-    assert_eq!(state.facts.retired, going);
+    note_kept(&verdicts, &mut state);
     let kept = state.facts.kept.iter().map(|kept| format!("{}: {}", kept.name, kept.reason));
-    (going, kept.collect())
+    (retiring(&verdicts).map(str::to_owned).collect(), kept.collect())
 }
 
 #[test]
@@ -108,20 +106,44 @@ fn images_that_the_factory_did_not_make_or_of_other_paths_stay() {
 }
 
 #[test]
-fn a_second_turn_notes_each_retired_image_once_and_forgets_what_no_longer_stays() {
+fn what_an_earlier_look_found_blocked_is_no_news_and_keeps_its_reason() {
     let users = Users { formulas: vec![formula("old")], vms: Vec::new() };
-    let images = [image("old", "Succeeded", Some(300)), image("new", "Succeeded", Some(1))];
-    let verdicts = |users: &Users| {
-        let standing: Vec<StandingImage> = images.iter().map(|image| users.standing(image)).collect();
-        retention::decide(&path(), &standing, 1)
-    };
+    let mut images = vec![image("old", "Succeeded", Some(300)), image("new", "Succeeded", Some(1))];
     let mut state = waiting(1, NOW);
-    assert!(retiring(&verdicts(&users), &mut state).is_empty());
-    assert_eq!(state.facts.kept.len(), 1);
+    let first = decide(&path(), &images, &Users::default(), 1);
+    note_kept(&first, &mut state);
+    assert!(has_news(&first, &state), "nobody has asked yet who uses it");
+    note_kept(&decide(&path(), &images, &users, 1), &mut state);
+
+    let later = decide(&path(), &images, &Users::default(), 1);
+    note_kept(&later, &mut state);
+    assert!(!has_news(&later, &state));
+    assert_eq!(state.facts.kept[0].reason, "used by formula classroom");
+    images.push(image("back again", "Succeeded", Some(200)));
+    let later = decide(&path(), &images, &Users::default(), 1);
+    note_kept(&later, &mut state);
+    assert!(has_news(&later, &state));
+}
+
+#[test]
+fn a_held_retirement_notes_every_image_that_would_go() {
+    let images =
+        ["a", "b", "new"].map(|name| image(name, "Succeeded", Some(if name == "new" { 1 } else { 9 })));
+    let verdicts = decide(&path(), &images, &Users::default(), 1);
+    let mut state = waiting(1, NOW);
     for _ in 0..2 {
-        assert_eq!(retiring(&verdicts(&Users::default()), &mut state), ["old"]);
+        note_kept(&verdicts, &mut state);
+        keep_all(&verdicts, &mut state, brake::HELD);
     }
-    assert_eq!((state.facts.retired.len(), state.facts.kept.len()), (1, 0));
+    let names: Vec<&str> = state.facts.kept.iter().map(|kept| kept.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+}
+
+#[test]
+fn a_retired_image_is_noted_once() {
+    let mut state = waiting(1, NOW);
+    ["old", "old", "older"].map(|name| note_retired(name, &mut state));
+    assert_eq!(state.facts.retired, ["old", "older"]);
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn record() -> RunRecord {
         started_at: build.run_started_at,
         factory_lab: Some(build.factory_lab),
         settings: build.settings,
+        approve_retirement: false,
         warnings: Vec::new(),
         builds: vec![build.plan],
         steps: BTreeMap::new(),
@@ -89,8 +90,13 @@ async fn trouble_while_the_builds_are_written_down_loses_none_of_them() {
         };
         let faults = FaultsSpec { http: vec![trouble], ..Default::default() };
         set_faults(&example.sim, &faults);
-        let start =
-            StartRun { reason: crate::domain::RunReason::Manual, commit: None, only: None, force: false };
+        let start = StartRun {
+            reason: crate::domain::RunReason::Manual,
+            commit: None,
+            only: None,
+            force: false,
+            approve_retirement: false,
+        };
         let sent = || example.messages();
         let first = Message::first(RunId::parse("run-1").unwrap(), Step::StartRun(start));
         example.factory.handle(&first).await.unwrap();

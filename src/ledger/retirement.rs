@@ -1,0 +1,53 @@
+//! Whether a run may retire images in a lab: weighed once for each run and lab, and the same for all who ask later.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{Condition, Key, Ledger, created, malformed, missing, parse};
+use crate::{azure::AzureError, domain::LabId};
+
+/// What a run would do to a lab, and whether it may.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retirement {
+    /// The lab.
+    pub lab: LabId,
+    /// How many good images of the factory stood there before the run.
+    pub before: usize,
+    /// How many would stand there after it.
+    pub after: usize,
+    /// The share of them that may go: `mostRetiredShare` of the settings.
+    pub most_retired_share: f64,
+    /// Whether whoever started the run approved that more go.
+    pub approved: bool,
+    /// Whether the run retires nothing there.
+    pub held: bool,
+    /// When this was weighed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub weighed_at: OffsetDateTime,
+}
+
+impl Ledger {
+    /// What was weighed, if it was.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses, or the document is not of the expected form.
+    pub async fn retirement(&self, key: &Key) -> Result<Option<Retirement>, AzureError> {
+        let found = self.container.get(&key.0).await?;
+        found.map(|(bytes, _)| parse(key, &bytes)).transpose()
+    }
+
+    /// Keeps what was weighed; answers what was kept first, whoever did it.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn keep_retirement(&self, key: &Key, weighed: &Retirement) -> Result<Retirement, AzureError> {
+        let bytes = serde_json::to_vec(weighed).map_err(|error| malformed(key, &error))?;
+        if created(self.container.put(&key.0, bytes, &BTreeMap::new(), Condition::IfMissing).await)? {
+            return Ok(weighed.clone());
+        }
+        self.retirement(key).await?.ok_or_else(|| missing(key))
+    }
+}

@@ -1,0 +1,70 @@
+//! The safety brake: a run that would make a lab much smaller retires nothing there, until somebody approves it.
+//!
+//! It is weighed before the run's first deletion in a lab, from the whole of that lab and the whole of the run's plan. The
+//! verdict is a document of the ledger, so it stays the same while the run goes on, and costs all later images one blob.
+
+use std::future::Future;
+
+use crate::{
+    azure::AzureError,
+    domain::{
+        LabId, RunId,
+        retention::{self, StandingImage},
+    },
+    ledger::{Failure, Key, PlannedBuild, Retirement, RunRecord},
+    steps::Factory,
+};
+
+/// Why an image stays in a lab where the brake holds.
+pub const HELD: &str = "the run's retirement is held in this lab";
+
+/// The verdict about what `run` does to `lab`, of which `key` is the document, where it renews the images of the builds that
+/// are `here`. `images` reads all that stand there; it is awaited only by who comes first.
+///
+/// # Errors
+/// If Azure refuses, or the run's document is not there: then nothing tells what else the run retires.
+pub async fn weighed(
+    factory: &Factory,
+    run: &RunId,
+    key: &Key,
+    lab: &LabId,
+    here: impl Fn(&PlannedBuild) -> bool + Send,
+    images: impl Future<Output = Result<Vec<StandingImage>, AzureError>> + Send,
+) -> Result<Retirement, AzureError> {
+    if let Some(known) = factory.ledger.retirement(key).await? {
+        return Ok(known);
+    }
+    let Some((record, _)) = factory.ledger.read::<RunRecord>(&Key::run(run)).await? else {
+        let message = "the run's document is not in the ledger";
+        return Err(AzureError::permanent("weigh a retirement", "MissingLedger", message));
+    };
+    let builds = record.builds.iter().filter(|build| here(build));
+    let paths = builds.map(|build| build.image_path.clone()).collect();
+    let settings = &record.settings;
+    let weight = retention::weigh(&images.await?, run, &paths, settings.images_to_keep as usize);
+    let weighed = Retirement {
+        lab: lab.clone(),
+        before: weight.before,
+        after: weight.after,
+        most_retired_share: settings.most_retired_share,
+        approved: record.approve_retirement,
+        held: weight.exceeds(settings.most_retired_share) && !record.approve_retirement,
+        weighed_at: factory.clock.now(),
+    };
+    if weighed.held {
+        tracing::warn!(%lab, before = weighed.before, after = weighed.after, "retirement is held");
+    }
+    factory.ledger.keep_retirement(key, &weighed).await
+}
+
+/// What people are told where the brake holds, and what they can do.
+pub fn failure(weighed: &Retirement, place: &str) -> Failure {
+    let Retirement { before, after, most_retired_share, .. } = weighed;
+    let lost = before.saturating_sub(*after);
+    let message = format!(
+        "this run would retire {lost} of {before} images in {place} without a successor, more than the share of \
+         {most_retired_share} that mostRetiredShare allows; it deletes nothing there. If that is meant, raise \
+         mostRetiredShare in factory.json by a commit, or start a run again with \"approveRetirement\": true"
+    );
+    Failure::new("RetirementHeld", message)
+}

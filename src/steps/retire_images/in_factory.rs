@@ -1,0 +1,148 @@
+//! The factory lab keeps the newest few of its captured VHDs.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::{brake, keep_all, note_kept, note_retired, retiring};
+use crate::{
+    azure::{AzureError, BlobItem, Container},
+    domain::{
+        ImageName, KEEP_TAG, Message, Queue, RunId,
+        retention::{self, ImageState, KeepReason, StandingImage, Verdict},
+    },
+    ledger::{BuildRecord, ItemStatus, Kept, Key, PlannedBuild, StepState},
+    steps::{
+        Factory, tags,
+        turn::{ItemStep, Next},
+    },
+};
+
+/// The ending of a captured VHD.
+const VHD: &str = ".vhd";
+/// The ending of its companion.
+const COMPANION: &str = ".json";
+
+/// The step for the factory lab: its captured VHDs.
+pub struct InFactory;
+
+#[async_trait]
+impl ItemStep for InFactory {
+    type Record = BuildRecord;
+    const STEP: Queue = Queue::RetireImages;
+
+    fn deadline(&self, record: &BuildRecord) -> Duration {
+        record.settings.deadlines.retire_images
+    }
+
+    async fn advance(
+        &self,
+        factory: &Factory,
+        record: &BuildRecord,
+        state: &mut StepState,
+    ) -> Result<Next, AzureError> {
+        let container = factory.storages.get(&record.factory_lab).await?.container;
+        let path = &record.plan.image_path;
+        // Not the whole container: that grows with the configuration, and every build looks.
+        let mut images = captured(&container.list(&ImageName::prefix(path)).await?);
+        state.facts.kept.clear();
+        let verdicts = decide(record, &images);
+        if retiring(&verdicts).next().is_none() {
+            note_kept(&verdicts, state);
+            return Ok(Next::Succeeded);
+        }
+
+        let key = Key::vhd_retirement(&record.run, &record.factory_lab);
+        let all = async { Ok(captured(&container.list("").await?)) };
+        let here = |_: &PlannedBuild| true;
+        let weighed = brake::weighed(factory, &record.run, &key, &record.factory_lab, here, all).await?;
+        if weighed.held {
+            note_kept(&verdicts, state);
+            keep_all(&verdicts, state, brake::HELD);
+            let place = format!("the storage account of the factory lab {}", record.factory_lab.lab_name());
+            return Ok(Next::Failed(brake::failure(&weighed, &place)));
+        }
+
+        for name in retiring(&verdicts) {
+            let Some(image) = images.iter_mut().find(|image| image.name == name) else { continue };
+            if let Some(run) = run_of(image)
+                && run != record.run
+                && factory.ledger.status(&Key::run(&run)).await? == Some(ItemStatus::Open)
+            {
+                image.used_by.push(format!("run {run}, which may still copy it"));
+            }
+        }
+        let verdicts = decide(record, &images);
+        note_kept(&verdicts, state);
+        for name in retiring(&verdicts) {
+            retire(&container, name, state).await?;
+        }
+        Ok(Next::Succeeded)
+    }
+
+    fn follow_ups(&self, _record: &BuildRecord, _state: &StepState, _attempt: u32) -> Vec<Message> {
+        Vec::new()
+    }
+
+    fn copies(&self, record: &BuildRecord) -> Option<usize> {
+        record.captured().map(|_| record.plan.labs.len())
+    }
+}
+
+/// The captured VHDs among these blobs. A VHD counts by its companion; one without is debris, which cleanup knows. Whoever
+/// pins one may write `FactoryKeep` at either of the two.
+fn captured(blobs: &[BlobItem]) -> Vec<StandingImage> {
+    let pinned_vhds: Vec<&str> = blobs
+        .iter()
+        .filter(|blob| tags::get(&blob.metadata, KEEP_TAG).is_some())
+        .filter_map(|blob| blob.name.strip_suffix(VHD))
+        .collect();
+    let image = |blob: &BlobItem| {
+        let name = blob.name.strip_suffix(COMPANION)?;
+        let mut tags = tags::of_image_metadata(&blob.metadata)?;
+        if pinned_vhds.contains(&name) {
+            tags.insert(KEEP_TAG.to_owned(), String::new());
+        }
+        Some(StandingImage {
+            name: name.to_owned(),
+            created: blob.last_modified.unwrap_or(OffsetDateTime::UNIX_EPOCH),
+            state: ImageState::Succeeded,
+            tags,
+            used_by: Vec::new(),
+        })
+    };
+    blobs.iter().filter_map(image).collect()
+}
+
+/// The verdicts about the VHDs of the build's path. This run's own copies are under way, whatever was captured after it: a
+/// later run takes its VHD away.
+fn decide(record: &BuildRecord, images: &[StandingImage]) -> Vec<Verdict> {
+    let (path, own) = (&record.plan.image_path, record.plan.image_name.as_str());
+    let mut verdicts = retention::decide(path, images, record.settings.images_to_keep as usize);
+    // Other paths can begin with the same words.
+    let other = retention::Decision::Keep(KeepReason::OtherPath);
+    verdicts.retain(|verdict| verdict.name != own && verdict.decision != other);
+    verdicts
+}
+
+fn run_of(image: &StandingImage) -> Option<RunId> {
+    RunId::parse(tags::get(&image.tags, crate::domain::RUN_TAG)?).ok()
+}
+
+/// Deletes a VHD, unless somebody pinned it since the blobs were listed.
+async fn retire(container: &Container, name: &str, state: &mut StepState) -> Result<(), AzureError> {
+    let (companion, vhd) = (format!("{name}{COMPANION}"), format!("{name}{VHD}"));
+    for blob in [&companion, &vhd] {
+        let found = container.properties(blob).await?;
+        if found.is_some_and(|blob| tags::get(&blob.metadata, KEEP_TAG).is_some()) {
+            state.facts.kept.push(Kept { name: name.to_owned(), reason: KeepReason::Pinned.to_string() });
+            return Ok(());
+        }
+    }
+    // The companion first: a VHD without one is debris that cleanup takes away, a companion without VHD would lie.
+    container.delete(&companion).await?;
+    container.delete(&vhd).await?;
+    note_retired(name, state);
+    Ok(())
+}
