@@ -12,6 +12,7 @@ mod happy;
 mod labs;
 mod messages;
 mod ownership;
+mod retirement;
 mod secrets;
 mod storms;
 mod virtual_machines;

@@ -2,7 +2,7 @@
 
 use azure_sim::arm::{CustomImageSpec, FormulaSpec, OsType, VirtualMachineSpec};
 use image_factory::{
-    domain::{IGNORE_TAG, ImagePath, KEEP_TAG, RUN_TAG, VmName},
+    domain::{IGNORE_TAG, ImagePath, KEEP_TAG, Queue, RUN_TAG, VmName},
     report::Status,
 };
 use serde_json::{Map, Value, json};
@@ -137,27 +137,29 @@ fn old_image(factory: &Factory, name: &str, tag: &[(&str, &str)]) -> String {
 fn images_that_are_foreign_pinned_or_in_use_stay_and_the_report_says_what_holds_them() {
     scenario(async {
         let mut files = Files::only_linux();
-        files.settings = json!({"imagesToKeep": 1});
+        files.settings = json!({"imagesToKeep": 1, "mostRetiredShare": 0.8});
         let factory = Factory::new(&files).await;
         let ours = [(RUN_TAG, "timer-20251201t000000"), ("ImagePath", LINUX)];
         let with = |tag| [ours[0], ours[1], tag];
         let add = |name: &str, tag: &[(&str, &str)]| old_image(&factory, name, tag);
-        add("old", &ours);
-        add("old-other-spelling", &[ours[0], ("imagepath", "linux\\DOCKER.json")]);
-        add("sample-only", &[("ImagePath", LINUX)]);
-        add("by-hand", &[]);
+        add("docker-old", &ours);
+        add("docker-old-other-spelling", &[ours[0], ("imagepath", "linux\\DOCKER.json")]);
+        add("20251201-docker-sample", &[("ImagePath", LINUX)]);
+        add("docker-by-hand", &[]);
         add("other-path", &[ours[0], ("ImagePath", "Linux/Other.json")]);
-        add("pinned", &with((KEEP_TAG, "for the audit")));
-        let in_formula = add("in-a-formula", &ours);
-        let in_vm = add("in-a-vm", &ours);
+        add("docker-pinned", &with((KEEP_TAG, "for the audit")));
+        let in_formula = add("docker-in-a-formula", &ours);
+        add("docker-in-a-relative-formula", &ours);
+        let in_vm = add("docker-in-a-vm", &ours);
         let lab = team_lab(SUBSCRIPTION, WEB);
         {
             let mut world = factory.host.sim.world();
-            let formula = FormulaSpec {
-                name: "daily".to_owned(),
-                content: json!({"customImageId": in_formula.to_uppercase()}),
-            };
-            assert!(world.add_formula(&lab, formula).is_some());
+            let relative = "/customimages/docker-in-a-relative-formula".to_owned();
+            for (name, id) in [("daily", in_formula.to_uppercase()), ("weekly", relative)] {
+                let content = json!({ "customImageId": id });
+                let formula = FormulaSpec { name: name.to_owned(), content };
+                assert!(world.add_formula(&lab, formula).is_some());
+            }
             let vm = VirtualMachineSpec {
                 name: "adas-vm".to_owned(),
                 tags: Map::new(),
@@ -174,31 +176,44 @@ fn images_that_are_foreign_pinned_or_in_use_stay_and_the_report_says_what_holds_
         let mut retired: Vec<&str> =
             outcome.run.retired.iter().map(|line| line.image_name.as_str()).collect();
         retired.sort_unstable();
-        assert_eq!(retired, ["old", "old-other-spelling"]);
+        assert_eq!(retired, ["docker-old", "docker-old-other-spelling"]);
         let state = factory.state();
         let mut standing: Vec<&str> =
             state.lab(&lab).unwrap().custom_images.iter().map(|image| image.name.as_str()).collect();
         standing.sort_unstable();
         let new = image(&outcome, LINUX).image_name.to_string();
-        let mut expected =
-            [new.as_str(), "by-hand", "in-a-formula", "in-a-vm", "other-path", "pinned", "sample-only"];
+        let mut expected = [
+            new.as_str(),
+            "20251201-docker-sample",
+            "docker-by-hand",
+            "docker-in-a-formula",
+            "docker-in-a-relative-formula",
+            "docker-in-a-vm",
+            "docker-pinned",
+            "other-path",
+        ];
         expected.sort_unstable();
         assert_eq!(standing, expected);
-        let mut kept: Vec<(&str, &str)> = line(&outcome, LINUX, WEB)
-            .kept
-            .iter()
-            .map(|kept| (kept.name.as_str(), kept.reason.as_str()))
-            .collect();
+        let kept = &line(&outcome, LINUX, WEB).kept;
+        let mut kept: Vec<(&str, &str)> =
+            kept.iter().map(|kept| (kept.name.as_str(), kept.reason.as_str())).collect();
         kept.sort_unstable();
-        assert_eq!(
-            kept,
-            [
-                ("in-a-formula", "used by formula daily"),
-                ("in-a-vm", "used by VM adas-vm"),
-                ("pinned", "it carries the tag FactoryKeep"),
-                ("sample-only", "the factory did not make it"),
-            ]
-        );
+        let expected = [
+            ("20251201-docker-sample", "the factory did not make it"),
+            ("docker-in-a-formula", "used by formula daily"),
+            ("docker-in-a-relative-formula", "used by formula weekly"),
+            ("docker-in-a-vm", "used by VM adas-vm"),
+            ("docker-pinned", "it carries the tag FactoryKeep"),
+        ];
+        assert_eq!(kept, expected);
+        let remarks = outcome.run.remarks();
+        for (name, reason) in expected {
+            let in_web = format!("{name} stays in {WEB}: {reason}");
+            assert!(remarks.contains(&in_web), "{in_web}: {remarks:#?}");
+        }
+        let report = serde_json::to_value(&outcome).unwrap();
+        let shown = json!({"labName": WEB, "imageName": "docker-in-a-vm", "reason": "used by VM adas-vm"});
+        assert!(report["kept"].as_array().unwrap().contains(&shown), "{report:#}");
     });
 }
 
@@ -231,6 +246,13 @@ fn a_vm_that_cannot_be_deleted_now_costs_no_image_and_goes_later() {
         assert!(outcome.run.succeeded(), "its images stand in every lab");
         assert_eq!(outcome.leftovers.vms.len(), 1, "and it is said what is left");
         assert_eq!(outcome.leftovers.deployments.len(), 1);
+        assert_eq!(outcome.run.run.status, Status::Succeeded);
+        let [attention] = outcome.run.attention.as_slice() else { panic!("{:?}", outcome.run.attention) };
+        assert_eq!((attention.item.as_str(), attention.step), (LINUX, Queue::DeleteVm));
+        assert_eq!(attention.error.code, "ScopeLocked");
+        assert!(
+            outcome.run.remarks()[0].starts_with("attention: delete-vm of Linux/Docker.json: ScopeLocked")
+        );
         let hour = std::time::Duration::from_secs(3600);
         for _ in 0..2 {
             factory.host.clock().sleep(13 * hour).await;
