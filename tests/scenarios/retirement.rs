@@ -363,6 +363,46 @@ fn a_pinned_vhd_stays_in_the_factory_lab_and_the_report_says_why() {
 }
 
 #[test]
+fn the_vhd_of_a_run_that_still_copies_it_stays_until_a_later_run() {
+    scenario(async {
+        let mut files = Files::only_linux();
+        files.settings = json!({"imagesToKeep": 1});
+        let factory = Factory::new(&files).await;
+        // The first run's copy to one lab does not come to its end while the second run captures.
+        let busy = answer(503, json!({"error": {"code": "ServiceUnavailable", "message": "try later"}}));
+        factory.http_faults([http_fault(Some("PUT"), "/customimages/", 0, 40, busy)]);
+        factory.host.start_run(&Factory::run_id("first")).await.unwrap();
+        factory.after(Duration::from_secs(1800), |factory| {
+            factory.faults(azure_sim::fault::Faults::default());
+            let web = format!("/labs/{WEB}/customimages/");
+            let busy = answer(503, json!({"error": {"code": "ServiceUnavailable", "message": "try later"}}));
+            factory.http_faults([http_fault(Some("PUT"), &web, 0, 40, busy)]);
+            let factory = factory.clone();
+            tokio::spawn(async move { factory.host.start_run(&Factory::run_id("second")).await.unwrap() });
+        });
+        factory.host.clock().sleep(Duration::from_secs(1)).await;
+        factory.settle().await;
+        let [first, second] = [
+            factory.outcome(&Factory::run_id("first")).await,
+            factory.outcome(&Factory::run_id("second")).await,
+        ];
+        assert!(first.run.succeeded() && second.run.succeeded());
+        let container = vhds(&factory);
+        let name = |outcome| image(outcome, LINUX).image_name.to_string();
+        let kept: Vec<_> =
+            second.run.kept.iter().filter(|line| line.lab_name == world::FACTORY_LAB).collect();
+        assert_eq!(kept.len(), 1, "{:?}", second.run.kept);
+        assert_eq!(kept[0].image_name, name(&first));
+        assert!(kept[0].reason.contains("may still copy it"), "{}", kept[0].reason);
+        assert!(captured(&container).await.contains(&name(&first)));
+
+        let third = factory.run_named("third").await;
+        factory.assert_succeeded(&third);
+        assert_eq!(captured(&container).await, [name(&third)]);
+    });
+}
+
+#[test]
 fn the_vhds_of_the_factory_lab_are_held_like_images() {
     scenario(async {
         let mut files = Files::only_linux();

@@ -146,3 +146,58 @@ async fn retire(container: &Container, name: &str, state: &mut StepState) -> Res
     note_retired(name, state);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::fixtures::{ago, build, path, run};
+
+    fn blob(name: &str, minutes_ago: i64, metadata: std::collections::BTreeMap<String, String>) -> BlobItem {
+        BlobItem {
+            name: name.to_owned(),
+            etag: "e".into(),
+            length: 100,
+            last_modified: Some(ago(minutes_ago)),
+            metadata,
+        }
+    }
+
+    /// A VHD with its companion, of a run that started so long ago.
+    fn vhd(name: &str, written: i64, run_started: i64) -> [BlobItem; 2] {
+        let metadata = tags::image_metadata(&RunId::parse(name).unwrap(), &path(), ago(run_started));
+        let companion = blob(&format!("{name}{COMPANION}"), written, metadata);
+        [blob(&format!("{name}{VHD}"), written, tags::metadata(&run(), &path())), companion]
+    }
+
+    #[test]
+    fn a_companion_that_was_written_to_later_makes_no_vhd_newer() {
+        let blobs = [vhd("touched", 1, 300), vhd("newest", 90, 100)].concat();
+        let mut record = build();
+        record.settings.images_to_keep = 1;
+        assert_eq!(retiring(&decide(&record, &captured(&blobs))).collect::<Vec<_>>(), ["touched"]);
+    }
+
+    #[test]
+    fn a_pin_counts_at_the_vhd_and_at_its_companion() {
+        for pinned in 0..2 {
+            let mut old = vhd("old", 300, 300);
+            old[pinned].metadata.insert(KEEP_TAG.to_lowercase(), String::new());
+            let blobs = [old, vhd("new", 1, 1)].concat();
+            let mut record = build();
+            record.settings.images_to_keep = 1;
+            assert_eq!(retiring(&decide(&record, &captured(&blobs))).count(), 0, "{pinned}");
+        }
+    }
+
+    #[test]
+    fn a_vhd_without_companion_or_of_another_path_is_none_of_these() {
+        let [lone, _] = vhd("lone", 300, 300);
+        let mut other = vhd("other", 300, 300);
+        other[1].metadata.insert("imagepath".to_owned(), "Win2022/Datacenter/Core.json".to_owned());
+        let blobs = [vec![lone], other.to_vec(), vhd("new", 1, 1).to_vec()].concat();
+        let mut record = build();
+        record.settings.images_to_keep = 1;
+        let verdicts = decide(&record, &captured(&blobs));
+        assert_eq!(verdicts.iter().map(|verdict| verdict.name.as_str()).collect::<Vec<_>>(), ["new"]);
+    }
+}

@@ -142,7 +142,9 @@ fn a_held_retirement_notes_every_image_that_would_go() {
 #[test]
 fn a_retired_image_is_noted_once() {
     let mut state = waiting(1, NOW);
-    ["old", "old", "older"].map(|name| note_retired(name, &mut state));
+    for name in ["old", "old", "older"] {
+        note_retired(name, &mut state);
+    }
     assert_eq!(state.facts.retired, ["old", "older"]);
 }
 
