@@ -167,6 +167,28 @@ mod in_blob_storage {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_first_verdict_about_a_retirement_counts_for_all() {
+        let ledger = ledger().await;
+        let key = Key::retirement(&run(), &copy().lab);
+        assert_eq!(ledger.retirement(&key).await.unwrap(), None);
+        let golden = json!({"lab": copy().lab, "before": 10, "after": 2, "mostRetiredShare": 0.5, "approved": false,
+            "held": true, "weighedAt": "2026-11-22T13:00:00Z"});
+        let first: Retirement = serde_json::from_value(golden.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&first).unwrap(), golden);
+        assert_eq!(ledger.keep_retirement(&key, &first).await.unwrap(), first);
+        let second = Retirement { before: 3, held: false, ..first.clone() };
+        assert_eq!(ledger.keep_retirement(&key, &second).await.unwrap(), first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_is_read_without_the_document() {
+        let ledger = ledger().await;
+        assert_eq!(ledger.status(&build_key()).await.unwrap(), None);
+        ledger.create(&build_key(), &build(), None).await.unwrap();
+        assert_eq!(ledger.status(&build_key()).await.unwrap(), Some(ItemStatus::Open));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn two_steps_that_write_at_once_both_stand_in_the_document() {
         let ledger = ledger().await;
         ledger.create(&build_key(), &build(), None).await.unwrap();
