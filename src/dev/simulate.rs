@@ -4,7 +4,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -31,9 +31,6 @@ use crate::{
 
 /// Every simulation begins at this moment: results depend on the seed alone.
 const ORIGIN: OffsetDateTime = datetime!(2026-01-01 00:00 UTC);
-
-/// Stories that broke a law are explained in full up to this many.
-const MOST_EXPLAINED: u64 = 3;
 
 /// What to simulate.
 #[derive(Debug, Args)]
@@ -62,6 +59,9 @@ pub struct SimulateArguments {
     /// What goes wrong in the stories: none, all, or NAME=RATE,… on top of one of these [default: all].
     #[arg(long, value_name = "FAULTS")]
     faults: Option<FaultRates>,
+    /// So many of the stories that broke a law are made as small as they go, and shown with their trace.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    explain: usize,
     /// Begins no more stories after so many minutes.
     #[arg(long, value_name = "N")]
     minutes: Option<f64>,
@@ -100,15 +100,15 @@ impl SimulateArguments {
             rates: self.faults.clone().unwrap_or_else(FaultRates::all),
             time_limit: self.minutes.map(|minutes| Duration::from_secs_f64(minutes.max(0.0) * 60.0)),
         };
-        let explained = AtomicU64::new(0);
+        let failed = Mutex::new(Vec::new());
         let summary = seeds::run(&seeds, |scenario, ended| {
-            // The first ones whole: the others are most often the same.
-            if explained.fetch_add(1, Ordering::Relaxed) < MOST_EXPLAINED {
-                eprintln!("{}", seeds::explain(scenario, ended));
-            } else {
-                eprintln!("seed {} breaks laws: {}", scenario.seed, ended.seen.broken.join("; "));
-            }
+            println!("seed {} breaks laws: {}", scenario.seed, ended.seen.broken.join("; "));
+            failed.lock().unwrap_or_else(PoisonError::into_inner).push((scenario.clone(), ended.clone()));
         });
+        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (scenario, ended) in failed.iter().take(self.explain) {
+            println!("{}", seeds::explain(scenario, ended));
+        }
         println!("{summary}");
         if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

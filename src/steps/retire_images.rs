@@ -12,12 +12,12 @@ pub use in_factory::InFactory;
 
 use super::{
     Factory, tags,
-    turn::{ItemStep, Next},
+    turn::{self, ItemStep, Next},
 };
 use crate::{
     azure::{AzureError, CustomImage, Formula, LabAddress, LabVm, same_id},
     domain::{
-        IMAGE_PATH_TAG, ImageName, ImagePath, Message, Queue,
+        IMAGE_PATH_TAG, ImageName, ImagePath, Message, Queue, VmName,
         retention::{self, Decision, ImageState, KeepReason, StandingImage, Verdict},
     },
     ledger::{CopyRecord, Kept, Key, PlannedBuild, StepState},
@@ -82,6 +82,8 @@ impl ItemStep for InLab {
         let verdicts = decide(path, &standing, &users, keep);
         state.facts.kept.clear();
         note_kept(&verdicts, state);
+        let vm = VmName::derive(&record.run, path);
+        announce(factory, self, &Key::copy(&record.run, &vm, &record.lab), &verdicts, state).await?;
         let mut leaving = Leaving { count: going.len(), begun: false, refused: None };
         for image in
             standing.iter().zip(&verdicts).filter(|(_, verdict)| verdict.decision == Decision::Retire)
@@ -125,7 +127,7 @@ impl Leaving {
         if let Some(reason) = retention::protection(path, &users.standing(&image))
             && !image.is_being_deleted()
         {
-            state.facts.kept.push(Kept { name: name.clone(), reason: reason.to_string() });
+            note_stayed(name, reason.to_string(), state);
             return Ok(());
         }
         // What changed since it was judged is judged again.
@@ -134,12 +136,12 @@ impl Leaving {
             return Ok(());
         }
         match factory.azure.delete_custom_image(lab, name).await {
-            Ok(_) => {
-                (self.count, self.begun) = (self.count + 1, true);
-                note_retired(name, state);
-            }
+            Ok(_) => (self.count, self.begun) = (self.count + 1, true),
             Err(error) if error.is_transient() => return Err(error),
-            Err(error) => self.refused = Some(error),
+            Err(error) => {
+                state.facts.retired.retain(|retired| retired != name);
+                self.refused = Some(error);
+            }
         }
         Ok(())
     }
@@ -222,11 +224,31 @@ fn keep_all(verdicts: &[Verdict], state: &mut StepState, reason: &str) {
     }
 }
 
-/// Notes that an image went.
-fn note_retired(name: &str, state: &mut StepState) {
-    if !state.facts.retired.iter().any(|retired| retired == name) {
-        state.facts.retired.push(name.to_owned());
+/// Writes down what is about to go: of what was deleted Azure shows nothing any more, and the invocation may die before it
+/// has told.
+async fn announce<S: ItemStep>(
+    factory: &Factory,
+    step: &S,
+    key: &Key,
+    verdicts: &[Verdict],
+    state: &mut StepState,
+) -> Result<(), AzureError> {
+    let before = state.facts.retired.len();
+    for name in retiring(verdicts) {
+        if !state.facts.retired.iter().any(|retired| retired == name) {
+            state.facts.retired.push(name.to_owned());
+        }
     }
+    if state.facts.retired.len() == before {
+        return Ok(());
+    }
+    turn::write_ahead(factory, step, key, state).await
+}
+
+/// Notes that an image stays that was about to go.
+fn note_stayed(name: &str, reason: String, state: &mut StepState) {
+    state.facts.retired.retain(|retired| retired != name);
+    state.facts.kept.push(Kept { name: name.to_owned(), reason });
 }
 
 /// Whether a tag's text names the golden image, in whatever spelling.

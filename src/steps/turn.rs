@@ -199,6 +199,29 @@ pub async fn take<S: ItemStep>(
     }
 }
 
+/// Writes the state of a step down before it does something of which Azure shows no trace afterwards: what is deleted would
+/// otherwise be told nowhere, should the invocation die before its end.
+///
+/// # Errors
+/// If the ledger refuses: then the step must not do it now.
+pub async fn write_ahead<S: ItemStep>(
+    factory: &Factory,
+    step: &S,
+    key: &Key,
+    state: &StepState,
+) -> Result<(), AzureError> {
+    let change = |stored: &mut S::Record| {
+        let theirs = stored.step(S::STEP);
+        let lost = theirs.is_some_and(|theirs| theirs.attempt > state.attempt || theirs.ending.is_some());
+        if !lost {
+            stored.steps_mut().insert(S::STEP, state.clone());
+        }
+        !lost
+    };
+    factory.ledger.update::<S::Record>(key, change, |record| step.copies(record)).await?;
+    Ok(())
+}
+
 /// Lets the step work, and turns trouble and missed deadlines into waits and failures.
 async fn advance<S: ItemStep>(
     factory: &Factory,

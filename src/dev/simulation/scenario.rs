@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// Every story begins at this moment.
-pub const ORIGIN: OffsetDateTime = datetime!(2026-01-01 00:00 UTC);
+/// Every story begins at this moment: far from midnight, so that a wrong clock does not change the day in images' names.
+pub const ORIGIN: OffsetDateTime = datetime!(2026-01-01 12:00 UTC);
 /// Nothing fails by itself after this: a story must come to its end.
 pub const FAULTS_LAST: time::Duration = time::Duration::hours(16);
 

@@ -146,7 +146,13 @@ async fn tell_here(scenario: &Scenario, telling: &Telling, log: &Log) -> anyhow:
         tokio::spawn(async move {
             clock.sleep(after).await;
             for _ in 0..times {
-                let start = StartRun { reason: RunReason::Manual, commit: None, only: None, force: false };
+                let start = StartRun {
+                    reason: RunReason::Manual,
+                    commit: None,
+                    only: None,
+                    force: false,
+                    approve_retirement: false,
+                };
                 let message = Message::first(id.clone(), Step::StartRun(start));
                 // The person's own program tries again until Service Bus has it; here it has it at once.
                 let _ = outside.factory.outbox.send(vec![Envelope::now(message)]).await;
@@ -168,6 +174,7 @@ async fn tell_here(scenario: &Scenario, telling: &Telling, log: &Log) -> anyhow:
     sim.clock().sleep(beginning + LOOK).await;
     settle(scenario, &outside, &watch, ORIGIN + beginning + EVERY_RUN_ENDS).await;
     let settled = sim.clock().now();
+    watch.end_faults();
     replay(&surroundings, &outside, &watch).await;
     drop(tasks);
 
@@ -241,7 +248,6 @@ async fn replay(surroundings: &Surroundings, outside: &Instance, watch: &Arc<Wat
     if !seen.broken.is_empty() {
         return;
     }
-    watch.end_faults();
     let before = (laws::standing(&watch.azure()), laws::ledger_hash(outside).await);
     let mut again: BTreeMap<(Queue, Vec<u8>), ()> = BTreeMap::new();
     for (queue, body) in seen.messages {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::{brake, keep_all, note_kept, note_retired, retiring};
+use super::{announce, brake, keep_all, note_kept, note_stayed, retiring};
 use crate::{
     azure::{AzureError, BlobItem, Container},
     domain::{
         ImageName, KEEP_TAG, Message, Queue, RunId,
         retention::{self, ImageState, KeepReason, StandingImage, Verdict},
     },
-    ledger::{BuildRecord, ItemStatus, Kept, Key, PlannedBuild, StepState},
+    ledger::{BuildRecord, ItemStatus, Key, PlannedBuild, StepState},
     steps::{
         Factory, tags,
         turn::{ItemStep, Next},
@@ -75,6 +75,7 @@ impl ItemStep for InFactory {
         }
         let verdicts = decide(record, &images);
         note_kept(&verdicts, state);
+        announce(factory, self, &Key::build(&record.run, &record.plan.vm_name), &verdicts, state).await?;
         for name in retiring(&verdicts) {
             retire(&container, name, state).await?;
         }
@@ -136,14 +137,13 @@ async fn retire(container: &Container, name: &str, state: &mut StepState) -> Res
     for blob in [&companion, &vhd] {
         let found = container.properties(blob).await?;
         if found.is_some_and(|blob| tags::get(&blob.metadata, KEEP_TAG).is_some()) {
-            state.facts.kept.push(Kept { name: name.to_owned(), reason: KeepReason::Pinned.to_string() });
+            note_stayed(name, KeepReason::Pinned.to_string(), state);
             return Ok(());
         }
     }
     // The companion first: a VHD without one is debris that cleanup takes away, a companion without VHD would lie.
     container.delete(&companion).await?;
     container.delete(&vhd).await?;
-    note_retired(name, state);
     Ok(())
 }
 
