@@ -12,24 +12,26 @@
 //! | `definitions/{run}/{vm}.json` | the template of that build |
 //! | `copies/{run}/{vm}/{lab}.json` | [`CopyRecord`] |
 //! | `retirements/{run}/{lab}.json`, `…/{lab}-vhds.json` | [`Retirement`] of the lab's custom images, and of the factory lab's VHDs |
+//! | `sweeps/{run}.json` | [`Sweep`]: which labs cleanup has not found clean yet since the run ended |
 
 mod record;
 mod retirement;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 pub use record::{
-    BuildRecord, CopyRecord, Ending, Facts, Failure, ItemStatus, Kept, PlannedBuild, Record, RunRecord,
-    StepState,
+    BuildRecord, Copied, CopyRecord, Ending, Facts, Failure, ItemStatus, Kept, PlannedBuild, Record,
+    RunBuild, RunRecord, Siblings, StepState,
 };
 pub use retirement::Retirement;
 
 use crate::{
-    azure::{AzureError, BlobItem, Condition, Container, ETag, ErrorKind},
+    azure::{AzureError, BlobItem, BlobPages, Condition, Container, ETag, ErrorKind},
     domain::{ConfigurationFiles, LabId, RunId, VmName, names::lab_hash},
 };
 
@@ -37,6 +39,8 @@ use crate::{
 pub const MALFORMED_LEDGER: &str = "MalformedLedger";
 /// How often a write that lost against another is tried again before it counts as transient.
 const WRITE_ATTEMPTS: usize = 8;
+/// Documents of a forgotten run that are deleted at once.
+const DELETIONS_AT_ONCE: usize = 16;
 /// Metadata name of an item's status.
 const STATUS: &str = "status";
 /// Metadata name of the moment at which an item wants to be woken, RFC 3339.
@@ -47,7 +51,7 @@ const ENDED_AT: &str = "endedat";
 const COPIES: &str = "copies";
 
 /// The name of a document, from what it is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(String);
 
 impl Key {
@@ -61,22 +65,34 @@ impl Key {
     }
     /// A copy's document.
     pub fn copy(run: &RunId, vm: &VmName, lab: &LabId) -> Self {
-        Self(format!("copies/{run}/{vm}/{}.json", lab_key(lab)))
+        Self(format!("copies/{run}/{vm}/{}.json", Self::lab_part(lab)))
     }
     /// The document about what a run may retire of a lab's custom images.
     pub fn retirement(run: &RunId, lab: &LabId) -> Self {
-        Self(format!("retirements/{run}/{}.json", lab_key(lab)))
+        Self(format!("retirements/{run}/{}.json", Self::lab_part(lab)))
     }
     /// The same of the factory lab's captured VHDs; that lab can receive custom images as well.
     pub fn vhd_retirement(run: &RunId, lab: &LabId) -> Self {
-        Self(format!("retirements/{run}/{}-vhds.json", lab_key(lab)))
+        Self(format!("retirements/{run}/{}-vhds.json", Self::lab_part(lab)))
     }
     /// The run that this is the document of, if it is a run's.
     pub fn run_id(&self) -> Option<RunId> {
         RunId::parse(self.0.strip_prefix("runs/")?.strip_suffix(".json")?).ok()
     }
+    /// The run, the VM's name and the rest of the name of a copy's document, if it is one's.
+    pub fn copy_parts(&self) -> Option<(RunId, &str, &str)> {
+        let mut parts = self.0.strip_prefix("copies/")?.strip_suffix(".json")?.splitn(3, '/');
+        Some((RunId::parse(parts.next()?).ok()?, parts.next()?, parts.next()?))
+    }
+    /// The part of a copy's document's name that stands for the lab.
+    pub fn lab_part(lab: &LabId) -> String {
+        format!("{}-{}", lab.lab_name().to_ascii_lowercase(), lab_hash(lab))
+    }
     fn configuration(run: &RunId) -> Self {
         Self(format!("configurations/{run}.json"))
+    }
+    fn sweep(run: &RunId) -> Self {
+        Self(format!("sweeps/{run}.json"))
     }
     fn definition(run: &RunId, vm: &VmName) -> Self {
         Self(format!("definitions/{run}/{vm}.json"))
@@ -87,11 +103,6 @@ impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// A lab in the name of a document.
-fn lab_key(lab: &LabId) -> String {
-    format!("{}-{}", lab.lab_name().to_ascii_lowercase(), lab_hash(lab))
 }
 
 /// A line of a listing.
@@ -121,6 +132,36 @@ impl From<BlobItem> for Entry {
             key: Key(item.name.clone()),
         }
     }
+}
+
+/// A listing, a page of at most 5,000 at a time: a run of 100,000 copies need not fit into memory.
+#[derive(Debug)]
+pub struct Entries(BlobPages);
+
+impl Entries {
+    /// The next page; `None` after the last.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, AzureError> {
+        Ok(self.0.next().await?.map(|page| page.into_iter().map(Entry::from).collect()))
+    }
+
+    async fn all(mut self) -> Result<Vec<Entry>, AzureError> {
+        let mut entries = Vec::new();
+        while let Some(page) = self.next().await? {
+            entries.extend(page);
+        }
+        Ok(entries)
+    }
+}
+
+/// What cleanup knows of an ended run's labs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sweep {
+    /// The labs that were not found clean yet since the run ended.
+    pub left: Vec<LabId>,
 }
 
 /// The ledger: a blob container of the factory's own storage account.
@@ -184,12 +225,29 @@ impl Ledger {
     pub async fn update<R: Record>(
         &self,
         key: &Key,
+        change: impl FnMut(&mut R) -> bool + Send,
+        copies: impl Fn(&R) -> Option<usize> + Send,
+    ) -> Result<R, AzureError> {
+        self.update_read(key, None, change, copies).await
+    }
+
+    /// As [`Self::update`], where the document was read before: that saves a call as long as nobody else wrote since.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn update_read<R: Record>(
+        &self,
+        key: &Key,
+        mut known: Option<(R, ETag)>,
         mut change: impl FnMut(&mut R) -> bool + Send,
         copies: impl Fn(&R) -> Option<usize> + Send,
     ) -> Result<R, AzureError> {
         let mut last = None;
         for _ in 0..WRITE_ATTEMPTS {
-            let (mut record, etag) = self.read::<R>(key).await?.ok_or_else(|| missing(key))?;
+            let (mut record, etag) = match known.take() {
+                Some(known) => known,
+                None => self.read::<R>(key).await?.ok_or_else(|| missing(key))?,
+            };
             if !change(&mut record) {
                 return Ok(record);
             }
@@ -226,27 +284,108 @@ impl Ledger {
     /// # Errors
     /// If Blob Storage refuses.
     pub async fn runs(&self) -> Result<Vec<Entry>, AzureError> {
-        self.list("runs/".to_owned()).await
+        self.list("runs/").all().await
     }
 
-    /// A run's builds.
+    /// A run's builds: one page, since a run has a thousand or so.
     ///
     /// # Errors
     /// If Blob Storage refuses.
     pub async fn builds(&self, run: &RunId) -> Result<Vec<Entry>, AzureError> {
-        self.list(format!("builds/{run}/")).await
+        self.list(&format!("builds/{run}/")).all().await
     }
 
-    /// A run's copies, as far as they were begun.
+    /// A run's copies, as far as they were begun, all at once: for runs that are known to be small.
     ///
     /// # Errors
     /// If Blob Storage refuses.
     pub async fn copies(&self, run: &RunId) -> Result<Vec<Entry>, AzureError> {
-        self.list(format!("copies/{run}/")).await
+        self.copy_pages(run).all().await
     }
 
-    async fn list(&self, prefix: String) -> Result<Vec<Entry>, AzureError> {
-        Ok(self.container.list(&prefix).await?.into_iter().map(Entry::from).collect())
+    /// A run's copies, as far as they were begun, page by page; calls nothing yet.
+    pub fn copy_pages(&self, run: &RunId) -> Entries {
+        self.list(&format!("copies/{run}/"))
+    }
+
+    /// The copies of one build, as far as they were begun.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn copies_of(&self, run: &RunId, vm: &VmName) -> Result<Vec<Entry>, AzureError> {
+        self.list(&format!("copies/{run}/{vm}/")).all().await
+    }
+
+    fn list(&self, prefix: &str) -> Entries {
+        Entries(self.container.pages(prefix))
+    }
+
+    /// The runs whose labs were all found clean since they ended.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn swept_runs(&self) -> Result<BTreeSet<RunId>, AzureError> {
+        let mut swept = BTreeSet::new();
+        let mut entries = self.list("sweeps/");
+        while let Some(page) = entries.next().await? {
+            let done = page.into_iter().filter(|entry| entry.status == ItemStatus::Succeeded);
+            swept.extend(done.filter_map(|entry| {
+                RunId::parse(entry.key.0.strip_prefix("sweeps/")?.strip_suffix(".json")?).ok()
+            }));
+        }
+        Ok(swept)
+    }
+
+    /// What cleanup noted about an ended run's labs; `None` before it began.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses, or the document is not of the expected form.
+    pub async fn sweep(&self, run: &RunId) -> Result<Option<Sweep>, AzureError> {
+        let key = Key::sweep(run);
+        let found = self.container.get(&key.0).await?;
+        found.map(|(bytes, _)| parse(&key, &bytes)).transpose()
+    }
+
+    /// Notes which of an ended run's labs are still to be swept.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn note_sweep(&self, run: &RunId, sweep: &Sweep) -> Result<(), AzureError> {
+        let key = Key::sweep(run);
+        let bytes = serde_json::to_vec(sweep).map_err(|error| malformed(&key, &error))?;
+        let status = if sweep.left.is_empty() { ItemStatus::Succeeded } else { ItemStatus::Open };
+        let metadata = BTreeMap::from([(STATUS.to_owned(), status.word().to_owned())]);
+        // There is one timer: nobody else writes this, and what is lost is looked at twice.
+        self.container.put(&key.0, bytes, &metadata, Condition::None).await?;
+        Ok(())
+    }
+
+    /// Removes what is remembered of a run, at most `most` documents now, the run's own last. Whether nothing is left.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn forget(&self, run: &RunId, most: usize) -> Result<bool, AzureError> {
+        let mut room = most;
+        for kind in ["copies", "builds", "definitions"] {
+            let mut pages = self.container.pages(&format!("{kind}/{run}/"));
+            while let Some(mut page) = pages.next().await? {
+                let is_too_much = page.len() > room;
+                page.truncate(room);
+                room -= page.len();
+                let removals = page.into_iter().map(|blob| {
+                    let container = self.container.clone();
+                    async move { container.delete(&blob.name).await }
+                });
+                stream::iter(removals).buffer_unordered(DELETIONS_AT_ONCE).try_collect::<Vec<bool>>().await?;
+                if is_too_much {
+                    return Ok(false);
+                }
+            }
+        }
+        for key in [Key::configuration(run), Key::sweep(run), Key::run(run)] {
+            self.container.delete(&key.0).await?;
+        }
+        Ok(true)
     }
 
     /// Pins a run to `files`; answers what it was pinned to first, whoever did it.

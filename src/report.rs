@@ -8,8 +8,7 @@ use crate::{
     azure::AzureError,
     domain::{ImageName, ImagePath, LabId, RunId, RunReason, VmName, messages::Queue},
     ledger::{
-        BuildRecord, CopyRecord, Ending, Failure, Kept, Key, Ledger, PlannedBuild, Record, RunRecord,
-        StepState,
+        BuildRecord, CopyRecord, Ending, Failure, Kept, Key, Ledger, Record, RunBuild, RunRecord, StepState,
     },
 };
 
@@ -232,7 +231,8 @@ impl RunReport {
                 attention.extend(failures(build, &path, &[Queue::DeleteVm, Queue::RetireImages]));
                 kept.extend(kept_lines(build, &build.factory_lab));
             }
-            for lab in &plan.labs {
+            // A build without a document has no labs yet.
+            for lab in build.iter().flat_map(|build| &build.plan.labs) {
                 let key = Key::copy(run, &plan.vm_name, lab);
                 let copy = match build.as_ref().and_then(BuildRecord::captured) {
                     Some(_) => ledger.read::<CopyRecord>(&key).await?.map(|(copy, _)| copy),
@@ -363,7 +363,7 @@ fn run_line(record: &RunRecord) -> RunLine {
     }
 }
 
-fn image_line(plan: &PlannedBuild, build: Option<&BuildRecord>) -> ImageLine {
+fn image_line(plan: &RunBuild, build: Option<&BuildRecord>) -> ImageLine {
     let create = build.and_then(|build| build.step(Queue::CreateVm));
     let capture = build.and_then(|build| build.step(Queue::CaptureImage));
     let status = match (Status::of(create), Status::of(capture)) {

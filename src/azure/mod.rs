@@ -34,7 +34,8 @@ use factory_clock::Clock;
 use serde_json::Value;
 
 pub use blob::{
-    BlobAuthorization, BlobItem, BlobProperties, Condition, Container, Copy, CopyStarted, CopyStatus, ETag,
+    BlobAuthorization, BlobItem, BlobPages, BlobProperties, Condition, Container, Copy, CopyStarted,
+    CopyStatus, ETag,
 };
 pub use compute::{ComputeVm, Disk, DiskAccess, DiskAccessProgress};
 pub use deployment::{Deployment, ParameterValue};

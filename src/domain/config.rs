@@ -94,7 +94,7 @@ impl Configuration {
     }
 
     /// Every definition that can be built, with the labs that receive its image.
-    pub fn subscriptions(&self) -> Vec<Subscription> {
+    pub fn subscriptions(&self) -> Vec<Subscription<'_>> {
         subscriptions(self.definitions.keys(), &self.labs)
     }
 }

@@ -58,6 +58,13 @@ impl StandingImage {
     }
 }
 
+impl StandingImage {
+    /// The golden image that it says it is of.
+    pub fn path(&self) -> Option<ImagePath> {
+        ImagePath::parse(tag(self, IMAGE_PATH_TAG)?).ok()
+    }
+}
+
 /// What becomes of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use time::OffsetDateTime;
 
 use crate::{
@@ -119,6 +119,11 @@ impl StepState {
         }
     }
 
+    /// When it ended; while it goes on, when it wants to be woken.
+    pub fn end(&self) -> OffsetDateTime {
+        self.ended_at.unwrap_or(self.wake_at)
+    }
+
     /// Whether it ended well.
     pub fn succeeded(&self) -> bool {
         self.ending == Some(Ending::Succeeded)
@@ -147,6 +152,12 @@ pub struct Facts {
     /// When the effect that is waited for was begun.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub begun_at: Option<OffsetDateTime>,
+    /// How far the VHD copy was at the last look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copied: Option<Copied>,
+    /// The deployment is known to have succeeded: nobody needs to ask again.
+    #[serde(skip_serializing_if = "is_false")]
+    pub deployed: bool,
     /// The operating system that the image really has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os_type: Option<OsType>,
@@ -170,6 +181,16 @@ pub struct Facts {
     pub kept: Vec<Kept>,
 }
 
+/// How far a VHD copy was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// When that was seen.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// How many bytes were there.
+    pub bytes: u64,
+}
+
 /// An older image that stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -183,6 +204,11 @@ pub struct Kept {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// One run: what was planned from the pinned configuration.
@@ -209,12 +235,49 @@ pub struct RunRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// Its builds, in order of image path.
-    pub builds: Vec<PlannedBuild>,
+    pub builds: Vec<RunBuild>,
+    /// Every lab that receives one of its images, once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labs: Vec<LabId>,
     /// The states of its steps: `start-run` alone.
     pub steps: BTreeMap<Queue, StepState>,
 }
 
-/// A build as the run planned it.
+/// A build as the run's document names it. Its labs stand in the build's own document: a thousand builds for a hundred labs
+/// would make the run's, which every look at the run reads, 15 MB long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", from = "StoredRunBuild")]
+pub struct RunBuild {
+    /// The definition.
+    pub image_path: ImagePath,
+    /// The custom image's name in every lab.
+    pub image_name: ImageName,
+    /// The lab VM's name in the factory lab.
+    pub vm_name: VmName,
+    /// How many labs receive the image.
+    pub lab_count: usize,
+}
+
+/// A [`RunBuild`] as any version wrote it: the first one listed the labs.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredRunBuild {
+    image_path: ImagePath,
+    image_name: ImageName,
+    vm_name: VmName,
+    lab_count: Option<usize>,
+    #[serde(default)]
+    labs: Vec<IgnoredAny>,
+}
+
+impl From<StoredRunBuild> for RunBuild {
+    fn from(stored: StoredRunBuild) -> Self {
+        let StoredRunBuild { image_path, image_name, vm_name, lab_count, labs } = stored;
+        Self { image_path, image_name, vm_name, lab_count: lab_count.unwrap_or(labs.len()) }
+    }
+}
+
+/// A build as it was planned.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedBuild {
@@ -248,8 +311,21 @@ pub struct BuildRecord {
     pub factory_lab: LabId,
     /// The settings that the run was pinned to.
     pub settings: FactorySettings,
+    /// What the run does beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub siblings: Option<Siblings>,
     /// The states of its steps.
     pub steps: BTreeMap<Queue, StepState>,
+}
+
+/// What a run does beside one build. All of it shares Azure's budget of calls, which is counted by subscription.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Siblings {
+    /// The run's builds, this one among them.
+    pub builds: usize,
+    /// The run's copies into each subscription to which this build is copied, by its id in lower case.
+    pub copies: BTreeMap<String, usize>,
 }
 
 /// One copy: a build on its way into one lab.
@@ -275,6 +351,9 @@ pub struct CopyRecord {
     pub factory_lab: LabId,
     /// The settings that the run was pinned to.
     pub settings: FactorySettings,
+    /// How many copies of the run go into the lab's subscription, this one among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub siblings: Option<usize>,
     /// The states of its steps.
     pub steps: BTreeMap<Queue, StepState>,
 }
@@ -318,15 +397,21 @@ pub trait Record: Serialize + serde::de::DeserializeOwned + Clone + Send + Sync 
     fn steps_mut(&mut self) -> &mut BTreeMap<Queue, StepState>;
     /// How the item stands.
     fn status(&self) -> ItemStatus;
+    /// The steps that should be under way or over, each with the moment since when: what was before it ended.
+    fn due(&self) -> Vec<(Queue, OffsetDateTime)>;
+    /// The labs whose storage its steps use.
+    fn labs(&self) -> Vec<&LabId>;
 
     /// When the item ended: the end of its last step.
     fn ended_at(&self) -> Option<OffsetDateTime> {
         self.steps().values().filter_map(|state| state.ended_at).max()
     }
 
-    /// The first moment at which one of its steps wants to be woken; `None` if none does.
+    /// The first moment at which one of its steps wants to be woken, or was to begin and did not; `None` if none does.
     fn wake_at(&self) -> Option<OffsetDateTime> {
-        self.steps().values().filter(|state| state.ending.is_none()).map(|state| state.wake_at).min()
+        let going = self.steps().values().filter(|state| state.ending.is_none()).map(|state| state.wake_at);
+        let unbegun = self.due().into_iter().filter(|(step, _)| self.step(*step).is_none()).map(|(_, at)| at);
+        going.chain(unbegun).min()
     }
 
     /// The state of a step.
@@ -354,6 +439,12 @@ impl Record for RunRecord {
             Some(Ending::Failed { .. }) => ItemStatus::Failed,
         }
     }
+    fn due(&self) -> Vec<(Queue, OffsetDateTime)> {
+        vec![(Queue::StartRun, self.started_at)]
+    }
+    fn labs(&self) -> Vec<&LabId> {
+        Vec::new()
+    }
 }
 
 impl Record for BuildRecord {
@@ -373,6 +464,25 @@ impl Record for BuildRecord {
             (true, false) => ItemStatus::Failed,
         }
     }
+    fn due(&self) -> Vec<(Queue, OffsetDateTime)> {
+        let ended = |step| self.step(step).filter(|state: &&StepState| state.ending.is_some());
+        let mut due = vec![(Queue::CreateVm, self.run_started_at)];
+        match (ended(Queue::CreateVm), ended(Queue::CaptureImage)) {
+            (Some(created), None) if created.succeeded() => due.push((Queue::CaptureImage, created.end())),
+            (Some(created), None) => due.push((Queue::DeleteVm, created.end())),
+            (Some(_), Some(captured)) => {
+                due.push((Queue::DeleteVm, captured.end()));
+                if captured.succeeded() {
+                    due.push((Queue::RetireImages, captured.end()));
+                }
+            }
+            (None, _) => {}
+        }
+        due
+    }
+    fn labs(&self) -> Vec<&LabId> {
+        vec![&self.factory_lab]
+    }
 }
 
 impl BuildRecord {
@@ -384,6 +494,11 @@ impl BuildRecord {
     /// The capture, once it succeeded.
     pub fn captured(&self) -> Option<&StepState> {
         self.step(Queue::CaptureImage).filter(|state| state.succeeded())
+    }
+
+    /// How many copies of the run go into the subscription of `lab`; `None` in documents of before this was noted.
+    pub fn copies_beside(&self, lab: &LabId) -> Option<usize> {
+        self.siblings.as_ref()?.copies.get(&lab.subscription_id().to_ascii_lowercase()).copied()
     }
 
     /// Why there will be no image, if there will be none.
@@ -407,6 +522,16 @@ impl Record for CopyRecord {
             Some(Ending::Succeeded) if retired => ItemStatus::Succeeded,
             _ => ItemStatus::Open,
         }
+    }
+    fn due(&self) -> Vec<(Queue, OffsetDateTime)> {
+        match self.step(Queue::CopyImage) {
+            Some(copied) if copied.succeeded() => vec![(Queue::RetireImages, copied.end())],
+            // The document is written before the first turn: without a state it has waited since the run started.
+            _ => vec![(Queue::CopyImage, self.run_started_at)],
+        }
+    }
+    fn labs(&self) -> Vec<&LabId> {
+        vec![&self.lab, &self.factory_lab]
     }
 }
 

@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use super::{
     Factory,
     lab_storage::LabStorage,
+    pace,
     progress::{self, CopyStands},
     tags,
     turn::{ItemStep, Next},
@@ -91,9 +92,22 @@ impl ItemStep for CaptureImage {
         steps.into_iter().map(|step| Message::first(record.run.clone(), step)).collect()
     }
 
+    fn slot(&self, record: &BuildRecord, follow_up: &Message) -> Duration {
+        match &follow_up.step {
+            Step::CopyImage(copy) => copy_slot(record, &copy.lab),
+            _ => Duration::ZERO,
+        }
+    }
+
     fn copies(&self, record: &BuildRecord) -> Option<usize> {
         record.captured().map(|_| record.plan.labs.len())
     }
+}
+
+/// How long after the capture a copy begins: the labs' subscriptions take so many at once.
+pub(super) fn copy_slot(record: &BuildRecord, lab: &LabId) -> Duration {
+    let subject = format!("{}/{lab}", record.plan.vm_name).to_ascii_lowercase();
+    pace::slot(record.copies_beside(lab).unwrap_or_default(), &subject)
 }
 
 /// Opens the disk and starts its copy.
@@ -148,10 +162,9 @@ async fn start_copy(
     storage: &LabStorage,
     source: &Secret<String>,
 ) -> Result<Next, AzureError> {
-    storage.container.create_if_missing().await?;
     let name = record.plan.image_name.factory_vhd_blob();
     let metadata = tags::metadata(&record.run, &record.plan.image_path);
-    storage.container.start_copy(&name, source, &metadata).await?;
+    storage.start_copy(&name, source, &metadata).await?;
     progress::begun(state, factory.clock.now());
     Ok(Next::wait(progress::AFTER_BEGINNING, "VHD copy"))
 }

@@ -14,7 +14,7 @@ use super::{
     turn::{self, ItemStep, Next},
 };
 use crate::{
-    azure::{AzureError, BlobProperties, CustomImage, CustomImageSpec, Progress, Started},
+    azure::{AzureError, CustomImage, CustomImageSpec, Progress, Started},
     domain::{
         Message, OsType, Queue, VmName,
         messages::{self, RetireImages, Step},
@@ -22,10 +22,12 @@ use crate::{
     ledger::{BuildRecord, CopyRecord, Failure, Key, Record as _, StepState},
 };
 
-/// Azure needs at least two minutes for a custom image: no look before this.
-const FIRST_LOOK_AT_IMAGE: Duration = Duration::from_secs(100);
+/// Azure needs two to five minutes for a custom image: few are there before this.
+const FIRST_LOOK_AT_IMAGE: Duration = Duration::from_secs(150);
+/// By then nearly all are there: where looks are dear, the first comes no later than this.
+const LATE_FIRST_LOOK: Duration = Duration::from_secs(310);
 /// Between two looks at a custom image that is being registered.
-const REGISTERING: Bounds = Bounds::seconds(10, 30);
+const REGISTERING: Bounds = Bounds::seconds(60, 300);
 /// A broken VHD was deleted; its copy is begun again.
 const AFTER_BROKEN: Duration = Duration::from_secs(5);
 /// A failed custom image was deleted; Azure needs about a minute.
@@ -65,6 +67,7 @@ async fn make_document(
     let Some(os_type) = os_type.filter(|_| build.captured().is_some()) else {
         return Ok(false);
     };
+    let siblings = build.copies_beside(&step.lab);
     let record = CopyRecord {
         run: build.run,
         run_started_at: build.run_started_at,
@@ -72,6 +75,7 @@ async fn make_document(
         image_name: build.plan.image_name,
         description: build.description,
         os_type,
+        siblings,
         lab: step.lab.clone(),
         factory_lab: build.factory_lab,
         settings: build.settings,
@@ -91,7 +95,7 @@ enum Action {
     DeleteBroken,
     Register,
     Wait { after: Duration, waiting_for: String },
-    Done { vhd_stands: bool },
+    Done,
     Fail(Failure),
 }
 
@@ -112,18 +116,25 @@ impl ItemStep for CopyImage {
     ) -> Result<Next, AzureError> {
         let storage = factory.storages.get(&record.lab).await?;
         let now = factory.clock.now();
-        if let Some(next) = await_registration(factory, state, now).await? {
-            return Ok(next);
-        }
         let name = record.vhd();
-        let vhd = storage.container.properties(&name).await?;
-        let stands = progress::judge(vhd.as_ref(), state, now);
-        let image = match stands {
-            // While the copy goes on there can be no image: one call less at each look.
-            CopyStands::Goes { .. } => None,
-            _ => factory.azure.custom_image(&storage.lab.address, record.image_name.as_str()).await?,
+        let read_image = || factory.azure.custom_image(&storage.lab.address, record.image_name.as_str());
+        let (image, stands) = match await_registration(factory, state, read_image()).await? {
+            Registration::Goes => return Ok(Next::wait(between_looks(record, state, now), REGISTRATION)),
+            Registration::Failed(failure) => return Ok(Next::Failed(failure)),
+            Registration::Image(image) => (Some(image), CopyStands::Complete),
+            Registration::None => {
+                let vhd = storage.container.properties(&name).await?;
+                let stands = progress::judge(vhd.as_ref(), state, now);
+                let image = match stands {
+                    // While the copy goes on, or before it was ever begun, there can be no image: one call less.
+                    CopyStands::Goes { .. } => None,
+                    CopyStands::Absent if state.facts.begun == 0 => None,
+                    _ => read_image().await?,
+                };
+                (image, stands)
+            }
         };
-        Ok(match decide(image.as_ref(), vhd.as_ref(), stands, record, state, now) {
+        Ok(match decide(image.as_ref(), stands, record, state, now) {
             Action::StartCopy => start_copy(factory, record, state, &storage).await?,
             Action::DeleteBroken => {
                 storage.container.delete(&name).await?;
@@ -131,10 +142,9 @@ impl ItemStep for CopyImage {
             }
             Action::Register => register(factory, record, state, &storage).await?,
             Action::Wait { after, waiting_for } => Next::wait(after, waiting_for),
-            Action::Done { vhd_stands } => {
-                if vhd_stands {
-                    storage.container.delete(&name).await?;
-                }
+            Action::Done => {
+                // Only now: the image needs its VHD until it is registered.
+                storage.container.delete(&name).await?;
                 state.facts.custom_image_id = image.map(|image| image.id);
                 Next::Succeeded
             }
@@ -181,35 +191,73 @@ impl ItemStep for CopyImage {
     }
 }
 
-/// Looks at the registration that goes on; `None` where there is none, or it ended and the image itself must be looked at.
+/// What is waited for, in words for people.
+const REGISTRATION: &str = "the custom image to be registered";
+
+/// How a registration stands.
+enum Registration {
+    /// There is none, or nothing of it is to be seen.
+    None,
+    /// The image is not there yet.
+    Goes,
+    /// The image is there, in whatever state.
+    Image(CustomImage),
+    /// It ended badly, in Azure's words.
+    Failed(Failure),
+}
+
+/// Looks at the registration that goes on. The image itself tells all but why it failed, which only the operation knows.
 async fn await_registration(
     factory: &Factory,
     state: &mut StepState,
-    now: OffsetDateTime,
-) -> Result<Option<Next>, AzureError> {
+    image: impl Future<Output = Result<Option<CustomImage>, AzureError>>,
+) -> Result<Registration, AzureError> {
     let Some(operation) = state.facts.operation.clone() else {
-        return Ok(None);
+        return Ok(Registration::None);
     };
-    let begun = state.facts.begun_at.unwrap_or(state.started_at);
+    let image = image.await?;
+    if let Some(image) = image.filter(|image| !is(image, FAILED)) {
+        return Ok(Registration::Image(image));
+    }
     Ok(match factory.azure.check(&operation).await? {
-        Progress::Running { retry_after } => {
-            let after = pace::growing(begun, now, REGISTERING).max(pace::bounded(retry_after));
-            Some(Next::wait(after, "the custom image to be registered"))
-        }
+        Progress::Running { .. } => Registration::Goes,
         Progress::Succeeded(_) | Progress::Gone => {
             state.facts.operation = None;
-            None
+            Registration::None
         }
         Progress::Failed(error) => {
             state.facts.operation = None;
-            Some(Next::Failed(error.into()))
+            Registration::Failed(error.into())
         }
     })
 }
 
+/// `provisioningState` of an image that is there, and of one that never will be.
+const SUCCEEDED: &str = "Succeeded";
+const FAILED: &str = "Failed";
+
+fn is(image: &CustomImage, state: &str) -> bool {
+    image.provisioning_state.eq_ignore_ascii_case(state)
+}
+
+/// How many registrations go on at once in the lab's subscription, at most.
+fn registrations(record: &CopyRecord) -> usize {
+    pace::going_on(record.siblings.unwrap_or(1), LATE_FIRST_LOOK)
+}
+
+/// The time from a registration's beginning to the first look: the more go on, the later, so that nearly all need only one.
+fn until_first_look(record: &CopyRecord) -> Duration {
+    let more = pace::shared(Duration::ZERO, registrations(record), 1);
+    (FIRST_LOOK_AT_IMAGE + more).min(LATE_FIRST_LOOK)
+}
+
+fn between_looks(record: &CopyRecord, state: &StepState, now: OffsetDateTime) -> Duration {
+    let begun = state.facts.begun_at.unwrap_or(state.started_at);
+    pace::shared(pace::growing(begun, now, REGISTERING), registrations(record), 1)
+}
+
 fn decide(
     image: Option<&CustomImage>,
-    vhd: Option<&BlobProperties>,
     stands: CopyStands,
     record: &CopyRecord,
     state: &StepState,
@@ -221,18 +269,14 @@ fn decide(
             let message = format!("a custom image {name} that this run did not make stands in the lab");
             return Action::Fail(Failure::new("NameTaken", message));
         }
-        return match image.provisioning_state.to_ascii_lowercase().as_str() {
-            // Only now: the image needs its VHD until it is registered.
-            "succeeded" => Action::Done { vhd_stands: vhd.is_some() },
-            "failed" => Action::Fail(Failure::new(
-                "CustomImageFailed",
-                format!("custom image {name} could not be registered"),
-            )),
-            _ => {
-                let begun = state.facts.begun_at.unwrap_or(state.started_at);
-                let after = pace::growing(begun, now, REGISTERING);
-                Action::Wait { after, waiting_for: "the custom image to be registered".to_owned() }
-            }
+        return if is(image, SUCCEEDED) {
+            Action::Done
+        } else if is(image, FAILED) {
+            let message = format!("custom image {name} could not be registered");
+            Action::Fail(Failure::new("CustomImageFailed", message))
+        } else {
+            let after = between_looks(record, state, now);
+            Action::Wait { after, waiting_for: REGISTRATION.to_owned() }
         };
     }
     match stands {
@@ -255,10 +299,9 @@ async fn start_copy(
     let from = factory.storages.get(&record.factory_lab).await?;
     let expires = now + record.settings.deadlines.copy_image + SAS_MARGIN;
     let source = from.container.sas_url(&record.image_name.factory_vhd_blob(), "r", expires)?;
-    storage.container.create_if_missing().await?;
     let metadata = tags::metadata(&record.run, &record.image_path);
-    storage.container.start_copy(&record.vhd(), &source, &metadata).await?;
-    progress::begun(state, now);
+    storage.start_copy(&record.vhd(), &source, &metadata).await?;
+    progress::begun(state, factory.clock.now());
     Ok(Next::wait(progress::AFTER_BEGINNING, "VHD copy"))
 }
 
@@ -284,7 +327,7 @@ async fn register(
         Started::Running { operation, .. } => operation,
     };
     state.facts.begun_at = Some(factory.clock.now());
-    Ok(Next::wait(FIRST_LOOK_AT_IMAGE, "the custom image to be registered"))
+    Ok(Next::wait(until_first_look(record), REGISTRATION))
 }
 
 #[cfg(test)]

@@ -28,9 +28,11 @@ use crate::{
 /// A template that Azure refuses late is refused within this; no VM is ready before.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 /// Between two looks at a VM that is being made.
-const BOUNDS: Bounds = Bounds::seconds(20, 60);
+const BOUNDS: Bounds = Bounds::seconds(30, 90).of_elapsed(20);
 /// Between two looks at a VM that shuts down: that is soon over.
 const SHUTDOWN_BOUNDS: Bounds = Bounds::seconds(10, 20);
+/// What a look reads as a rule: the deployment, or the VM. At the shutdown it is one more.
+const READS: u32 = 1;
 /// The factory's own code for a definition that cannot be deployed.
 const INVALID_DEFINITION: &str = "InvalidDefinition";
 /// A deployment that succeeded may take this long to show its VM.
@@ -78,7 +80,7 @@ impl ItemStep for CreateVm {
         record: &BuildRecord,
         state: &mut StepState,
     ) -> Result<Next, AzureError> {
-        let seen = look(factory, record).await?;
+        let seen = look(factory, record, state).await?;
         let now = factory.clock.now();
         Ok(match decide(&seen, record, state, now) {
             Action::Deploy => match deploy(factory, record).await? {
@@ -91,7 +93,9 @@ impl ItemStep for CreateVm {
             },
             Action::Wait { bounds, waiting_for } => {
                 let begun = state.facts.begun_at.unwrap_or(state.started_at);
-                Next::wait(pace::growing(begun, now, bounds), waiting_for)
+                let siblings = record.siblings.as_ref().map_or(1, |siblings| siblings.builds);
+                let wait = pace::growing(begun, now, bounds);
+                Next::wait(pace::shared(wait, siblings, READS), waiting_for)
             }
             Action::Ready { os_type, compute_id } => {
                 state.facts.os_type = Some(os_type);
@@ -113,20 +117,37 @@ impl ItemStep for CreateVm {
     }
 }
 
-async fn look(factory: &Factory, record: &BuildRecord) -> Result<Seen, AzureError> {
+/// Reads what can matter now: a thousand VMs at once share Azure's budget.
+async fn look(factory: &Factory, record: &BuildRecord, state: &mut StepState) -> Result<Seen, AzureError> {
     let lab = factory.storages.get(&record.factory_lab).await?.lab.address;
-    let name = record.deployment();
+    let deployment_name = record.deployment();
     let deployment =
-        factory.azure.deployment(&lab.subscription_id, &lab.resource_group, name.as_str()).await?;
-    if deployment.as_ref().is_some_and(|deployment| !deployment.is_final()) {
-        return Ok(Seen { deployment, vm: None, compute: None });
-    }
-    let vm = factory.azure.lab_vm(&lab, record.plan.vm_name.as_str()).await?;
-    let compute = match vm.as_ref().and_then(|vm| vm.compute_id.as_deref()) {
+        factory.azure.deployment(&lab.subscription_id, &lab.resource_group, deployment_name.as_str());
+    let vm = || factory.azure.lab_vm(&lab, record.plan.vm_name.as_str());
+    let (deployment, vm) = if state.facts.deployed {
+        match vm().await? {
+            Some(vm) => (None, Some(vm)),
+            None => (deployment.await?, None),
+        }
+    } else {
+        match deployment.await? {
+            Some(deployment) if !deployment.is_final() => (Some(deployment), None),
+            deployment => (deployment, vm().await?),
+        }
+    };
+    let succeeded = deployment.as_ref().is_some_and(Deployment::succeeded);
+    state.facts.deployed |= succeeded && vm.is_some();
+    let finished = vm.as_ref().filter(|vm| has_all_artifacts(vm));
+    let compute = match finished.and_then(|vm| vm.compute_id.as_deref()) {
         Some(id) => factory.azure.compute_vm(id).await?,
         None => None,
     };
     Ok(Seen { deployment, vm, compute })
+}
+
+/// Whether nothing but the shutdown can be missing.
+fn has_all_artifacts(vm: &LabVm) -> bool {
+    vm.artifacts.iter().all(|artifact| artifact.status.eq_ignore_ascii_case("Succeeded"))
 }
 
 fn decide(seen: &Seen, record: &BuildRecord, state: &StepState, now: OffsetDateTime) -> Action {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Factory, capture_image, tags,
+    Factory, capture_image, pace, tags,
     turn::{ItemStep, Next},
 };
 use crate::{
@@ -16,6 +16,8 @@ use crate::{
 
 /// While Azure deletes a VM.
 const DELETING_VM: Duration = Duration::from_secs(30);
+/// What a look reads: the VM and the deployment.
+const READS: u32 = 2;
 /// While Azure cancels or deletes a deployment, or gives a disk's SAS back.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -65,10 +67,10 @@ impl ItemStep for DeleteVm {
                 }
                 match azure.delete_lab_vm(lab, vm_name).await? {
                     Started::Done => Next::wait(Duration::from_secs(1), "the VM to be gone"),
-                    Started::Running { .. } => Next::wait(DELETING_VM, "the VM to be deleted"),
+                    Started::Running { .. } => Next::wait(deleting(record), "the VM to be deleted"),
                 }
             }
-            Action::WaitForDeletion => Next::wait(DELETING_VM, "the deletion to end"),
+            Action::WaitForDeletion => Next::wait(deleting(record), "the deletion to end"),
             Action::DeleteDeployment => {
                 // Only the entry in the history, which is limited to 800; what it made is not touched by this.
                 azure.delete_deployment(subscription, group, deployment_name.as_str()).await?;
@@ -85,6 +87,12 @@ impl ItemStep for DeleteVm {
     fn copies(&self, record: &BuildRecord) -> Option<usize> {
         record.captured().map(|_| record.plan.labs.len())
     }
+}
+
+/// Nobody waits for a deletion: where many go on at once, the looks are as rare as that needs.
+fn deleting(record: &BuildRecord) -> Duration {
+    let siblings = record.siblings.as_ref().map_or(1, |siblings| siblings.builds);
+    pace::shared(DELETING_VM, siblings, READS)
 }
 
 fn decide(vm: Option<&LabVm>, deployment: Option<&Deployment>, record: &BuildRecord) -> Action {

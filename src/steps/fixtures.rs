@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use time::{Duration, OffsetDateTime, macros::datetime};
 
 use crate::{
-    azure::{AzureError, BlobProperties, Copy, CopyStatus, Deployment, LabVm},
+    azure::{AzureError, Deployment, LabVm},
     domain::{
         FactorySettings, IGNORE_TAG, ImageName, ImagePath, LabId, OsType, Queue, RUN_TAG, RunId, VmName,
     },
@@ -46,6 +46,7 @@ pub fn build() -> BuildRecord {
         description: "Windows Server".to_owned(),
         factory_lab: lab("factory"),
         settings: FactorySettings::default(),
+        siblings: None,
         steps: BTreeMap::new(),
     }
 }
@@ -63,6 +64,7 @@ pub fn copy() -> CopyRecord {
         lab: lab("one"),
         factory_lab: build.factory_lab,
         settings: build.settings,
+        siblings: None,
         steps: BTreeMap::new(),
     }
 }
@@ -126,16 +128,6 @@ pub fn deployment(state: &str) -> Deployment {
 
 pub fn refusal(code: &str) -> AzureError {
     AzureError::permanent("PUT deployment", code, "refused")
-}
-
-pub fn blob(status: CopyStatus) -> BlobProperties {
-    BlobProperties {
-        etag: "e".into(),
-        length: 100,
-        last_modified: None,
-        metadata: BTreeMap::new(),
-        copy: Some(Copy { id: "1".to_owned(), status, copied: None, source: None, description: None }),
-    }
 }
 
 /// A factory for the shipped example, in this process, at [`NOW`]; and how many builds a run of it has. Needs paused time.

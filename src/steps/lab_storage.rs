@@ -11,6 +11,7 @@ use time::{Duration, OffsetDateTime};
 use crate::{
     azure::{Azure, AzureError, BlobAuthorization, Container, CopyStatus, ErrorKind, Lab},
     domain::LabId,
+    secret::Secret,
 };
 
 /// The container for VHDs in a lab's storage account; Microsoft's sample uses the same.
@@ -18,7 +19,9 @@ pub const VHD_CONTAINER: &str = "imagefactoryvhds";
 
 /// How long a lab's account and key are taken as known. Looking them up costs three calls, which every look at a copy would
 /// repeat; a rotated key is noticed by the refusal, see [`LabStorages::forget`].
-const KNOWN_FOR: Duration = Duration::minutes(10);
+const KNOWN_FOR: Duration = Duration::hours(1);
+/// The storage service's code for a container that is not there.
+const NO_CONTAINER: &str = "ContainerNotFound";
 
 /// A lab and the container of its VHDs.
 #[derive(Clone)]
@@ -30,6 +33,26 @@ pub struct LabStorage {
 }
 
 impl LabStorage {
+    /// Starts a copy into a VHD; the container is made where it is missing, once for each lab and never asked for again.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn start_copy(
+        &self,
+        vhd: &str,
+        source: &Secret<String>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<(), AzureError> {
+        match self.container.start_copy(vhd, source, metadata).await {
+            Err(error) if error.code == NO_CONTAINER => {
+                self.container.create_if_missing().await?;
+                self.container.start_copy(vhd, source, metadata).await?;
+                Ok(())
+            }
+            started => started.map(|_| ()),
+        }
+    }
+
     /// Ends the copy that may be writing a VHD, without which it cannot be deleted; whether the VHD stands.
     ///
     /// # Errors
@@ -43,12 +66,15 @@ impl LabStorage {
     }
 }
 
+/// What is known of a lab, and since when. Locked while it is looked up: those that come meanwhile wait for the answer.
+type Known = Arc<tokio::sync::Mutex<Option<(OffsetDateTime, LabStorage)>>>;
+
 /// The labs that were looked up lately. Only a cache: every process may start with an empty one.
 #[derive(Clone)]
 pub struct LabStorages {
     azure: Azure,
     clock: Clock,
-    known: Arc<Mutex<BTreeMap<LabId, (OffsetDateTime, LabStorage)>>>,
+    known: Arc<Mutex<BTreeMap<LabId, Known>>>,
 }
 
 impl LabStorages {
@@ -61,22 +87,25 @@ impl LabStorages {
     /// # Errors
     /// If Azure refuses, or the lab is not there: then permanently, since a lab does not come by waiting.
     pub async fn get(&self, lab: &LabId) -> Result<LabStorage, AzureError> {
-        let now = self.clock.now();
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(lab).cloned();
-        if let Some((since, storage)) = known
-            && now - since < KNOWN_FOR
+        let known = {
+            let mut labs = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            labs.entry(lab.clone()).or_default().clone()
+        };
+        let mut known = known.lock().await;
+        if let Some((since, storage)) = &*known
+            && self.clock.now() - *since < KNOWN_FOR
         {
-            return Ok(storage);
+            return Ok(storage.clone());
         }
         let storage = self.look_up(lab).await?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(lab.clone(), (now, storage.clone()));
+        *known = Some((self.clock.now(), storage.clone()));
         Ok(storage)
     }
 
-    /// Looks every lab up again next time: an account refused a key that was known.
-    pub fn forget(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// Looks these labs up again next time: an account refused a key that was known.
+    pub fn forget(&self, labs: &[&LabId]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|lab, _| !labs.contains(&lab));
     }
 
     async fn look_up(&self, id: &LabId) -> Result<LabStorage, AzureError> {

@@ -1,4 +1,8 @@
 //! How long to wait before the next look.
+//!
+//! Azure takes 25 reads and 10 writes a second of one principal in one subscription (Microsoft, "Understand how Azure Resource
+//! Manager throttles requests"). What a run does at once in one subscription shares them: its effects begin spread out
+//! ([`slot`]), and the looks at what goes on are as rare as there are many of them ([`shared`]).
 
 use std::time::Duration;
 
@@ -12,17 +16,33 @@ pub struct Bounds {
     pub least: Duration,
     /// Never longer.
     pub most: Duration,
+    /// In between, this part of the time so far: what has taken long may take long again.
+    pub part: u32,
 }
 
 impl Bounds {
     /// From `least` to `most` seconds.
     pub const fn seconds(least: u64, most: u64) -> Self {
-        Self { least: Duration::from_secs(least), most: Duration::from_secs(most) }
+        let part = PART_OF_ELAPSED;
+        Self { least: Duration::from_secs(least), most: Duration::from_secs(most), part }
+    }
+
+    /// With waits of one `part`-th of the time so far.
+    pub const fn of_elapsed(self, part: u32) -> Self {
+        Self { part, ..self }
     }
 }
 
-/// What has taken long may take long again: a wait is this part of the time so far, so that few looks cost little lateness.
+/// A wait is this part of the time so far, so that few looks cost little lateness.
 const PART_OF_ELAPSED: u32 = 30;
+/// All looks of a run in one subscription together take this many reads a second at most: half of what Azure allows, since
+/// the other half is for what is not waiting.
+const LOOKS_PER_SECOND: f64 = 12.5;
+/// So many builds or copies begin in one subscription each second. Each costs one write or more, of which there are 10 a second,
+/// and three reads or more, of which there are 25.
+const BEGINNINGS_PER_SECOND: f64 = 7.0;
+/// So many may begin at once: Azure's buckets hold 200 writes and 250 reads.
+const AT_ONCE: usize = 100;
 /// The first wait after trouble; it doubles with each trouble in a row.
 const AFTER_TROUBLE: Bounds = Bounds::seconds(10, 300);
 /// Azure asks for minutes, rarely for an hour; what asks for more is looked at again after this all the same.
@@ -31,30 +51,45 @@ const MOST_ASKED: Duration = Duration::from_secs(6 * 3600);
 const MOST_DOUBLINGS: u32 = 6;
 /// Waits vary by up to this part of themselves, so that what began together does not stay together.
 const JITTER: f64 = 0.1;
+/// Where the wait was reckoned, more than this would only be lateness.
+const MOST_JITTER: Duration = Duration::from_secs(10);
 /// An estimate may be a little short: look this much after it.
 const AFTER_ESTIMATE: Duration = Duration::from_secs(2);
 
 /// The wait for work that gives no sign of how far it is.
 pub fn growing(begun: OffsetDateTime, now: OffsetDateTime, bounds: Bounds) -> Duration {
     let elapsed = (now - begun).try_into().unwrap_or(Duration::ZERO);
-    (elapsed / PART_OF_ELAPSED).clamp(bounds.least, bounds.most)
+    (elapsed / bounds.part).clamp(bounds.least, bounds.most)
 }
 
-/// The wait for work that is `done` of `total` after the time since `begun`: until it should be over.
-pub fn estimated(
-    begun: OffsetDateTime,
-    now: OffsetDateTime,
-    done: u64,
-    total: u64,
-    bounds: Bounds,
-) -> Duration {
-    let elapsed: Duration = (now - begun).try_into().unwrap_or(Duration::ZERO);
-    if done == 0 || total == 0 {
-        return growing(begun, now, bounds);
+/// The wait for work of which `left` is to be done when `done` took `time`: until it should be over. `None` if nothing was
+/// done, so that there is no rate.
+pub fn estimated(done: u64, time: Duration, left: u64, bounds: Bounds) -> Option<Duration> {
+    if done == 0 {
+        return None;
     }
-    let left = elapsed.as_secs_f64() * total.saturating_sub(done) as f64 / done as f64;
-    let left = Duration::try_from_secs_f64(left).unwrap_or(bounds.most);
-    (left + AFTER_ESTIMATE).clamp(bounds.least, bounds.most)
+    let wait = time.as_secs_f64() * left as f64 / done as f64;
+    let wait = Duration::try_from_secs_f64(wait).unwrap_or(bounds.most);
+    Some((wait + AFTER_ESTIMATE).clamp(bounds.least, bounds.most))
+}
+
+/// `wait`, or longer if `siblings` that all look like this, at `reads` a look, would take too many reads together.
+pub fn shared(wait: Duration, siblings: usize, reads: u32) -> Duration {
+    wait.max(Duration::from_secs_f64(siblings as f64 * f64::from(reads) / LOOKS_PER_SECOND))
+}
+
+/// After what time the one of `siblings` with this `subject` begins: each has its place in a row that Azure can serve. The same
+/// for the same subject.
+pub fn slot(siblings: usize, subject: &str) -> Duration {
+    match siblings {
+        0..=AT_ONCE => Duration::ZERO,
+        _ => Duration::from_secs_f64(drawn(subject) * siblings as f64 / BEGINNINGS_PER_SECOND),
+    }
+}
+
+/// How many of `siblings` that begin in their [`slot`]s go on at once, if each takes `time`.
+pub fn going_on(siblings: usize, time: Duration) -> usize {
+    siblings.min(AT_ONCE.max((BEGINNINGS_PER_SECOND * time.as_secs_f64()) as usize))
 }
 
 /// The wait after the `troubles`-th transient failure in a row: what Azure asks for, and never less than our own back-off.
@@ -70,9 +105,18 @@ pub fn bounded(asked: Option<Duration>) -> Duration {
 
 /// `wait`, longer by up to a tenth, the same for the same `subject`: replays stay exact, and Retry-After is never undercut.
 pub fn spread(wait: Duration, subject: &str) -> Duration {
+    wait.mul_f64(1.0 + JITTER * drawn(subject))
+}
+
+/// As [`spread`], and not longer by more than some seconds: for waits that were reckoned.
+pub fn spread_little(wait: Duration, subject: &str) -> Duration {
+    wait + wait.mul_f64(JITTER).min(MOST_JITTER).mul_f64(drawn(subject))
+}
+
+/// A number from 0 to 1, the same for the same subject.
+fn drawn(subject: &str) -> f64 {
     let digest = Sha256::digest(subject);
-    let drawn = f64::from(u16::from_le_bytes([digest[0], digest[1]])) / f64::from(u16::MAX);
-    wait.mul_f64(1.0 + JITTER * drawn)
+    f64::from(u16::from_le_bytes([digest[0], digest[1]])) / f64::from(u16::MAX)
 }
 
 #[cfg(test)]
@@ -90,13 +134,43 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_looked_at_when_it_should_be_over() {
-        let now = BEGUN + time::Duration::seconds(100);
-        let wait = |done, total| estimated(BEGUN, now, done, total, Bounds::seconds(5, 600)).as_secs();
-        assert_eq!(wait(50, 100), 102);
-        assert_eq!(wait(1, 100), 600);
-        assert_eq!(wait(100, 100), 5);
-        assert_eq!(wait(0, 100), 5);
+    fn work_with_a_rate_is_looked_at_when_it_should_be_over() {
+        let time = Duration::from_secs(100);
+        let wait = |done, left| {
+            estimated(done, time, left, Bounds::seconds(5, 600)).map(|wait| wait.as_secs_f64().round() as u64)
+        };
+        assert_eq!(wait(50, 50), Some(102));
+        assert_eq!(wait(1, 99), Some(600));
+        assert_eq!(wait(100, 0), Some(5));
+        assert_eq!(wait(0, 100), None);
+    }
+
+    #[test]
+    fn the_looks_of_many_siblings_leave_half_of_azures_reads_to_others() {
+        let wait = |siblings, reads| shared(Duration::from_secs(30), siblings, reads).as_secs();
+        assert_eq!([wait(1, 1), wait(375, 1), wait(1000, 1), wait(1000, 2)], [30, 30, 80, 160]);
+    }
+
+    #[test]
+    fn few_begin_at_once_and_many_in_a_row_that_azure_can_serve() {
+        assert_eq!(slot(100, "a"), Duration::ZERO);
+        let slots: Vec<f64> = (0..7000).map(|n| slot(7000, &n.to_string()).as_secs_f64()).collect();
+        let in_any_minute = (0..16).map(|minute| {
+            let minute = f64::from(minute) * 60.0;
+            slots.iter().filter(|slot| (minute..minute + 60.0).contains(slot)).count()
+        });
+        for count in in_any_minute {
+            assert!((330..510).contains(&count), "{count} in a minute, of which Azure takes 600");
+        }
+        assert!(slots.iter().all(|slot| *slot <= 1000.0));
+        assert_eq!(slot(7000, "a"), slot(7000, "a"), "a message that is sent again keeps its place");
+    }
+
+    #[test]
+    fn of_many_that_begin_in_a_row_few_go_on_at_once() {
+        let five_minutes = Duration::from_secs(300);
+        assert_eq!([50, 1000, 25_000].map(|siblings| going_on(siblings, five_minutes)), [50, 1000, 2100]);
+        assert_eq!(going_on(1000, Duration::from_secs(1)), 100);
     }
 
     #[test]
@@ -117,5 +191,8 @@ mod tests {
             assert_eq!(spread_once, spread(wait, subject));
         }
         assert_ne!(spread(wait, "a"), spread(wait, "b"));
+        let hour = Duration::from_secs(3600);
+        assert!(["a", "b", "c"].iter().all(|subject| spread_little(hour, subject) <= hour + MOST_JITTER));
+        assert_eq!(spread_little(wait, "a"), spread(wait, "a"), "short waits vary as ever");
     }
 }

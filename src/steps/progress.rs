@@ -7,13 +7,17 @@ use time::OffsetDateTime;
 use super::pace::{self, Bounds};
 use crate::{
     azure::{BlobProperties, CopyStatus},
-    ledger::{Failure, StepState},
+    ledger::{Copied, Failure, StepState},
 };
 
 /// How often a copy is begun before its failure counts.
 const MOST_BEGINNINGS: u32 = 3;
 /// Between two looks at a copy that tells how far it is.
-const COPY_BOUNDS: Bounds = Bounds::seconds(5, 600);
+const COPY_BOUNDS: Bounds = Bounds::seconds(5, 2 * 3600);
+/// Between two looks at a copy that has not moved.
+const STILL_BOUNDS: Bounds = Bounds::seconds(15, 300);
+/// A wait is at most this many times as long as what the rate was seen over: a rate of a few seconds tells little.
+const TRUST: u32 = 10;
 /// After beginning a copy: soon, since its first progress tells its rate.
 pub const AFTER_BEGINNING: Duration = Duration::from_secs(20);
 
@@ -39,7 +43,9 @@ pub enum CopyStands {
 
 /// Judges a destination blob. That it exists at full length proves nothing: a page blob has that from the start, so only
 /// `x-ms-copy-status: success` counts (Microsoft, "Copy Blob").
-pub fn judge(blob: Option<&BlobProperties>, state: &StepState, now: OffsetDateTime) -> CopyStands {
+///
+/// Notes in `state` how far it is.
+pub fn judge(blob: Option<&BlobProperties>, state: &mut StepState, now: OffsetDateTime) -> CopyStands {
     let Some(blob) = blob else {
         return if state.facts.begun >= MOST_BEGINNINGS {
             CopyStands::Failed(Failure::new(
@@ -68,19 +74,32 @@ pub fn judge(blob: Option<&BlobProperties>, state: &StepState, now: OffsetDateTi
         CopyStatus::Failed => broken(description),
         CopyStatus::Aborted => broken("it was aborted"),
         CopyStatus::Pending => {
-            let begun = state.facts.begun_at.unwrap_or(state.started_at);
             let (done, total) = copy.copied.unwrap_or_default();
-            let after = pace::estimated(begun, now, done, total, COPY_BOUNDS);
+            let after = until_over(state, now, done, total);
             let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0);
             CopyStands::Goes { after, progress: format!("VHD copy, {percent} % done") }
         }
     }
 }
 
+/// The time until the copy should be over, by its rate since the last look: it may have stood still before that.
+fn until_over(state: &mut StepState, now: OffsetDateTime, done: u64, total: u64) -> Duration {
+    let begun = state.facts.begun_at.unwrap_or(state.started_at);
+    let last = state.facts.copied.filter(|last| last.at > begun && last.bytes <= done);
+    let (since, before) = last.map_or((begun, 0), |last| (last.at, last.bytes));
+    state.facts.copied = Some(Copied { at: now, bytes: done });
+    let time: Duration = (now - since).try_into().unwrap_or_default();
+    let most = COPY_BOUNDS.most.min(time * TRUST).max(COPY_BOUNDS.least);
+    let bounds = Bounds { most, ..COPY_BOUNDS };
+    let estimated = pace::estimated(done - before, time, total.saturating_sub(done), bounds);
+    estimated.unwrap_or_else(|| pace::growing(since, now, STILL_BOUNDS))
+}
+
 /// Notes that a copy was begun.
 pub fn begun(state: &mut StepState, now: OffsetDateTime) {
     state.facts.begun += 1;
     state.facts.begun_at = Some(now);
+    state.facts.copied = None;
 }
 
 #[cfg(test)]
@@ -111,7 +130,7 @@ mod tests {
     fn stands(blob: Option<BlobProperties>, begun: u32) -> CopyStands {
         let mut state = StepState::begin(NOW - time::Duration::seconds(100));
         state.facts.begun = begun;
-        judge(blob.as_ref(), &state, NOW)
+        judge(blob.as_ref(), &mut state, NOW)
     }
 
     #[test]
@@ -133,6 +152,33 @@ mod tests {
         };
         assert_eq!(after.as_secs(), 302);
         assert_eq!(progress, "VHD copy, 25 % done");
+    }
+
+    /// The seconds until the next look at a copy of 1,000 bytes that was seen at these moments with so many bytes.
+    fn waits<const N: usize>(seen: [(i64, u64); N]) -> [u64; N] {
+        let mut state = StepState::begin(NOW);
+        begun(&mut state, NOW);
+        seen.map(|(second, bytes)| {
+            let now = NOW + time::Duration::seconds(second);
+            let pending = blob(Some((CopyStatus::Pending, Some((bytes, 1000)))));
+            match judge(Some(&pending), &mut state, now) {
+                CopyStands::Goes { after, .. } => after.as_secs_f64().round() as u64,
+                other => panic!("{other:?}"),
+            }
+        })
+    }
+
+    #[test]
+    fn a_long_copy_takes_few_looks() {
+        // 1,000 s in all: the first seconds tell the rate roughly, the next look exactly.
+        assert_eq!(waits([(20, 20), (220, 220)]), [200, 782]);
+    }
+
+    #[test]
+    fn a_copy_that_stood_still_is_judged_by_its_rate_since_then() {
+        // Still for 100 s, then 1 byte a second.
+        assert_eq!(waits([(20, 0), (110, 10), (210, 110)]), [15, 900, 892]);
+        assert_eq!(waits([(20, 20), (220, 20), (250, 50)]), [200, 15, 300]);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use time::OffsetDateTime;
 
 pub use in_factory::InFactory;
 
+use brake::Stock;
+
 use super::{
     Factory, tags,
     turn::{self, ItemStep, Next},
@@ -20,7 +22,7 @@ use crate::{
         IMAGE_PATH_TAG, ImageName, ImagePath, Message, Queue, VmName,
         retention::{self, Decision, ImageState, KeepReason, StandingImage, Verdict},
     },
-    ledger::{CopyRecord, Kept, Key, PlannedBuild, StepState},
+    ledger::{CopyRecord, Kept, Key, StepState},
 };
 
 /// Azure deletes a custom image in about a minute (recorded: Azure/azure-cli, test_lab_custom_image.yaml), so the first look
@@ -65,12 +67,11 @@ impl ItemStep for InLab {
         }
 
         let key = Key::retirement(&record.run, &record.lab);
-        let here = |build: &PlannedBuild| build.labs.contains(&record.lab);
         let all = async {
             let images = factory.azure.custom_images(&lab, None).await?;
             Ok(images.iter().map(|image| Users::default().standing(image)).collect())
         };
-        let weighed = brake::weighed(factory, &record.run, &key, &record.lab, here, all).await?;
+        let weighed = brake::weighed(factory, &record.run, &key, &record.lab, Stock::CustomImages, all).await?;
         if weighed.held {
             keep_all(&verdicts, state, brake::HELD);
             let place = format!("lab {}", record.lab.lab_name());

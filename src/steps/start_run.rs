@@ -1,9 +1,13 @@
 //! start-run: the run is planned from its pinned configuration, its builds are under way, and in the end it says how it went.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::future::try_join_all;
+use time::OffsetDateTime;
 
 use super::{
     Factory, StepError, Told,
@@ -17,20 +21,29 @@ use crate::{
         ImageName, ImagePath, LabId, RunId, VmName,
         config::{Configuration, FactorySettings, GOLDEN_IMAGES},
         messages::{FIRST_ATTEMPT, ImageStep, Message, Queue, StartRun, Step},
+        subscriptions::Subscription,
     },
-    ledger::{BuildRecord, Ending, Entry, Failure, ItemStatus, Key, PlannedBuild, RunRecord, StepState},
+    ledger::{
+        BuildRecord, Ending, Entry, Failure, ItemStatus, Key, PlannedBuild, RunBuild, RunRecord, Siblings,
+        StepState,
+    },
     source::SourceError,
 };
 
 /// Between two looks at how the run stands. The lateness of the last look delays nobody: images do not wait for the run.
-const BOUNDS: Bounds = Bounds::seconds(15, 120);
+const BOUNDS: Bounds = Bounds::seconds(15, 180).of_elapsed(10);
+/// A look lists all builds and copies, 5,000 a call. It waits this much longer for each that is listed, so that the looks at
+/// a large run cost each of its copies as little as those at a small one.
+const FOR_EACH_ITEM: Duration = Duration::from_millis(3);
 /// A run that is open for longer than all its steps' deadlines and this is ended: room for taking back and for a bad day.
 /// It must not end before its steps do, since cleanup takes away what belongs to no open run.
 const BEYOND_DEADLINES: Duration = Duration::from_secs(18 * 3600);
-/// Documents written at once while a run is planned.
+/// Documents written at once while a run is planned; also how many of them are in memory.
 const WRITES_AT_ONCE: usize = 16;
 /// The code of a configuration that cannot be used.
 const INVALID_CONFIGURATION: &str = "InvalidConfiguration";
+/// The code of a pinned configuration that is not what it was when the run was planned.
+const UNUSABLE_CONFIGURATION: &str = "UnusableConfiguration";
 
 /// Handles a message of the queue `start-run`: the first one plans the run.
 pub async fn handle(factory: &Factory, message: &Message, start: &StartRun) -> Result<Told, StepError> {
@@ -60,6 +73,7 @@ async fn plan_run(factory: &Factory, run: &RunId, start: &StartRun) -> Result<()
         approve_retirement: start.approve_retirement,
         warnings: Vec::new(),
         builds: Vec::new(),
+        labs: Vec::new(),
         steps: BTreeMap::new(),
     };
     if let Err(failure) = plan_into(factory, &mut record, start).await? {
@@ -99,7 +113,14 @@ async fn plan_into(
         Err(error) if error.is_transient() => return Err(error),
         Err(error) => return Ok(Err(error.into())),
     }
-    Ok(builds(&configuration, record, start.only.as_deref()).map(|builds| record.builds = builds))
+    let wanted = match wanted(&configuration, start.only.as_deref()) {
+        Ok(wanted) => wanted,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    record.builds = wanted.iter().map(|subscription| planned(subscription, record)).collect();
+    let labs: BTreeSet<&LabId> = wanted.iter().flat_map(|subscription| &subscription.labs).copied().collect();
+    record.labs = labs.into_iter().cloned().collect();
+    Ok(Ok(()))
 }
 
 /// The configuration that the run is pinned to: fetched once, then always the same, whatever is pushed meanwhile.
@@ -108,9 +129,12 @@ async fn configuration(
     record: &mut RunRecord,
     start: &StartRun,
 ) -> Result<Result<Configuration, Failure>, AzureError> {
-    let files = match factory.ledger.pinned_configuration(&record.run).await? {
-        Some(files) => files,
-        None => match factory.source.fetch(start.commit.as_deref()).await {
+    let files = match factory.ledger.pinned_configuration(&record.run).await {
+        Ok(Some(files)) => files,
+        Err(error) if error.is_transient() => return Err(error),
+        // Somebody spoilt it: the run says so instead of never being seen.
+        Err(error) => return Ok(Err(error.into())),
+        Ok(None) => match factory.source.fetch(start.commit.as_deref()).await {
             Ok(files) => factory.ledger.pin_configuration(&record.run, &files).await?,
             Err(error) => return Ok(Err(no_source(&error))),
         },
@@ -153,27 +177,29 @@ fn factory_lab(settings: &FactorySettings, default: Option<&LabId>) -> Result<La
 }
 
 /// What is built, for which labs: every definition that a lab receives.
-fn builds(
-    configuration: &Configuration,
-    record: &RunRecord,
+fn wanted<'a>(
+    configuration: &'a Configuration,
     only: Option<&[ImagePath]>,
-) -> Result<Vec<PlannedBuild>, Failure> {
+) -> Result<Vec<Subscription<'a>>, Failure> {
     if let Some(unknown) =
         only.unwrap_or_default().iter().find(|path| !configuration.definitions.contains_key(path))
     {
         return Err(Failure::new("UnknownImagePath", format!("there is no {GOLDEN_IMAGES}/{unknown}")));
     }
     let wanted = configuration.subscriptions().into_iter().filter(|subscription| {
-        !subscription.labs.is_empty() && only.is_none_or(|only| only.contains(&subscription.image_path))
+        !subscription.labs.is_empty() && only.is_none_or(|only| only.contains(subscription.image_path))
     });
-    Ok(wanted
-        .map(|subscription| PlannedBuild {
-            image_name: ImageName::derive(&record.run, &subscription.image_path, record.started_at),
-            vm_name: VmName::derive(&record.run, &subscription.image_path),
-            image_path: subscription.image_path,
-            labs: subscription.labs,
-        })
-        .collect())
+    Ok(wanted.collect())
+}
+
+fn planned(subscription: &Subscription<'_>, record: &RunRecord) -> RunBuild {
+    let path = subscription.image_path;
+    RunBuild {
+        image_path: path.clone(),
+        image_name: ImageName::derive(&record.run, path, record.started_at),
+        vm_name: VmName::derive(&record.run, path),
+        lab_count: subscription.labs.len(),
+    }
 }
 
 /// The run itself, as a step. Its fact `begun` tells which of these it has done.
@@ -204,21 +230,33 @@ impl ItemStep for Run {
         state: &mut StepState,
     ) -> Result<Next, AzureError> {
         if state.facts.begun == PLANNED {
-            prepare_builds(factory, record).await?;
-            state.facts.begun = FANNED_OUT;
-            return Ok(Next::wait(BOUNDS.least, "the images"));
+            return Ok(match prepare_builds(factory, record).await? {
+                Ok(()) => {
+                    state.facts.begun = FANNED_OUT;
+                    Next::wait(BOUNDS.least, "the images")
+                }
+                Err(failure) => Next::Failed(failure),
+            });
         }
         state.facts.begun = WATCHED;
-        let builds = factory.ledger.builds(&record.run).await?;
-        let copies = factory.ledger.copies(&record.run).await?;
-        let standing = Standing::of(record.builds.len(), &builds, &copies);
-        let now = factory.clock.now();
+        let standing = Standing::read(factory, record).await?;
+        if standing.missing() > 0 {
+            match prepare_builds(factory, record).await? {
+                Ok(()) => {
+                    state.facts.begun = FANNED_OUT;
+                    return Ok(Next::wait(BOUNDS.least, "images whose documents were missing"));
+                }
+                // The others are not left alone for it.
+                Err(failure) if standing.is_over_but_for_missing() => return Ok(Next::Failed(failure)),
+                Err(_) => {}
+            }
+        }
         if !standing.is_over() {
-            let after = pace::growing(record.started_at, now, BOUNDS);
-            return Ok(Next::wait(after, standing.to_string()));
+            let after = pace::growing(record.started_at, factory.clock.now(), BOUNDS);
+            return Ok(Next::wait(after + FOR_EACH_ITEM * standing.items(), standing.to_string()));
         }
         // The run took as long as its last item, not as long as until somebody looked.
-        state.ended_at = builds.iter().chain(&copies).filter_map(|entry| entry.ended_at).max();
+        state.ended_at = standing.last_end;
         Ok(if standing.failed_builds + standing.failed_copies == 0 {
             Next::Succeeded
         } else {
@@ -226,12 +264,16 @@ impl ItemStep for Run {
         })
     }
 
+    fn slot(&self, record: &RunRecord, follow_up: &Message) -> Duration {
+        pace::slot(record.builds.len(), &follow_up.message_id())
+    }
+
     fn follow_ups(&self, record: &RunRecord, state: &StepState, _attempt: u32) -> Vec<Message> {
         // Not by the message's number: the first ones may have met trouble.
         if state.facts.begun != FANNED_OUT || state.ending.is_some() {
             return Vec::new();
         }
-        let create = |build: &PlannedBuild| {
+        let create = |build: &RunBuild| {
             let step = Step::CreateVm(ImageStep { image_path: build.image_path.clone() });
             Message::first(record.run.clone(), step)
         };
@@ -239,85 +281,167 @@ impl ItemStep for Run {
     }
 }
 
-/// Writes the builds' documents and templates; those that are there stay.
-async fn prepare_builds(factory: &Factory, record: &RunRecord) -> Result<(), AzureError> {
-    let Some(files) = factory.ledger.pinned_configuration(&record.run).await? else {
-        return Ok(());
+/// Writes the builds' documents and templates; those that are there stay. The failure tells why there can be none.
+async fn prepare_builds(factory: &Factory, record: &RunRecord) -> Result<Result<(), Failure>, AzureError> {
+    let unusable = |reason: String| Ok(Err(Failure::new(UNUSABLE_CONFIGURATION, reason)));
+    let files = match factory.ledger.pinned_configuration(&record.run).await {
+        Ok(Some(files)) => files,
+        Ok(None) => return unusable("the configuration that the run is pinned to is gone".to_owned()),
+        Err(error) if error.is_transient() => return Err(error),
+        Err(error) => return Ok(Err(error.into())),
     };
     let Some(lab) = record.factory_lab.clone() else {
-        return Ok(());
+        return unusable("the run's document names no factory lab".to_owned());
     };
     let (Some(configuration), _) = Configuration::load(&files) else {
-        return Ok(());
+        return unusable("the configuration that the run is pinned to cannot be read any more".to_owned());
     };
-    let (configuration, lab) = (&configuration, &lab);
-    let builds = record.builds.iter().map(|plan| prepare_build(factory, record, configuration, lab, plan));
-    // Collected first: the compiler cannot name a stream's closure that borrows this much.
-    stream::iter(builds.collect::<Vec<_>>()).buffer_unordered(WRITES_AT_ONCE).try_collect::<()>().await
+    drop(files);
+    let subscriptions: BTreeMap<&ImagePath, Vec<&LabId>> = configuration
+        .subscriptions()
+        .into_iter()
+        .map(|subscription| (subscription.image_path, subscription.labs))
+        .collect();
+    let copies = copies_by_subscription(record, &subscriptions);
+    let plan = Plan { factory, record, configuration: &configuration, lab: &lab, subscriptions, copies };
+    for builds in record.builds.chunks(WRITES_AT_ONCE) {
+        let prepared = try_join_all(builds.iter().map(|build| plan.prepare(build))).await?;
+        if let Some(failure) = prepared.into_iter().find_map(Result::err) {
+            return Ok(Err(failure));
+        }
+    }
+    Ok(Ok(()))
 }
 
-async fn prepare_build(
-    factory: &Factory,
+/// How many copies the run makes in each subscription, by its id in lower case.
+fn copies_by_subscription(
     record: &RunRecord,
-    configuration: &Configuration,
-    lab: &LabId,
-    plan: &PlannedBuild,
-) -> Result<(), AzureError> {
-    let Some(definition) = configuration.definitions.get(&plan.image_path) else {
-        return Ok(());
-    };
-    let template = definition.template().to_string();
-    factory.ledger.keep_definition(&record.run, &plan.vm_name, template.as_bytes()).await?;
-    let build = BuildRecord {
-        run: record.run.clone(),
-        run_started_at: record.started_at,
-        commit: record.commit.clone(),
-        plan: plan.clone(),
-        description: definition.notes().unwrap_or(plan.image_path.stem()).to_owned(),
-        factory_lab: lab.clone(),
-        settings: record.settings.clone(),
-        steps: BTreeMap::new(),
-    };
-    factory.ledger.create(&Key::build(&record.run, &plan.vm_name), &build, None).await?;
-    Ok(())
+    subscriptions: &BTreeMap<&ImagePath, Vec<&LabId>>,
+) -> BTreeMap<String, usize> {
+    let mut copies = BTreeMap::new();
+    for lab in record.builds.iter().filter_map(|build| subscriptions.get(&build.image_path)).flatten() {
+        *copies.entry(lab.subscription_id().to_ascii_lowercase()).or_default() += 1;
+    }
+    copies
+}
+
+/// What the builds' documents are made from.
+struct Plan<'a> {
+    factory: &'a Factory,
+    record: &'a RunRecord,
+    configuration: &'a Configuration,
+    lab: &'a LabId,
+    subscriptions: BTreeMap<&'a ImagePath, Vec<&'a LabId>>,
+    copies: BTreeMap<String, usize>,
+}
+
+impl Plan<'_> {
+    /// Writes one build's documents.
+    async fn prepare(&self, build: &RunBuild) -> Result<Result<(), Failure>, AzureError> {
+        let Self { factory, record, configuration, .. } = self;
+        let found = configuration.definitions.get(&build.image_path);
+        let Some((definition, labs)) = found.zip(self.subscriptions.get(&build.image_path)) else {
+            let reason = format!("the configuration that the run is pinned to has no {}", build.image_path);
+            return Ok(Err(Failure::new(UNUSABLE_CONFIGURATION, reason)));
+        };
+        let template = definition.template().to_string();
+        factory.ledger.keep_definition(&record.run, &build.vm_name, template.as_bytes()).await?;
+        let own = labs.iter().map(|lab| lab.subscription_id().to_ascii_lowercase());
+        let copies = own.filter_map(|id| self.copies.get(&id).map(|number| (id, *number))).collect();
+        let document = BuildRecord {
+            run: record.run.clone(),
+            run_started_at: record.started_at,
+            commit: record.commit.clone(),
+            plan: PlannedBuild {
+                image_path: build.image_path.clone(),
+                image_name: build.image_name.clone(),
+                vm_name: build.vm_name.clone(),
+                labs: labs.iter().copied().cloned().collect(),
+            },
+            description: definition.notes().unwrap_or(build.image_path.stem()).to_owned(),
+            factory_lab: self.lab.clone(),
+            settings: record.settings.clone(),
+            siblings: Some(Siblings { builds: record.builds.len(), copies }),
+            steps: BTreeMap::new(),
+        };
+        factory.ledger.create(&Key::build(&record.run, &build.vm_name), &document, None).await?;
+        Ok(Ok(()))
+    }
 }
 
 /// How a run stands, by its listings.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Standing {
     builds: usize,
-    open_builds: usize,
+    listed_builds: usize,
+    ended_builds: usize,
     failed_builds: usize,
     copies: usize,
-    open_copies: usize,
+    ended_copies: usize,
     failed_copies: usize,
+    last_end: Option<OffsetDateTime>,
 }
 
 impl Standing {
-    /// `planned` builds should be there: one without a document is open, not forgotten.
-    fn of(planned: usize, builds: &[Entry], copies: &[Entry]) -> Self {
-        let count = |entries: &[Entry], status| entries.iter().filter(|entry| entry.status == status).count();
-        // Of a captured build the copies are to be there, begun or not; copies that nobody began are open.
-        let expected: usize = builds.iter().filter_map(|entry| entry.copies).sum();
-        let ended = copies.iter().filter(|entry| entry.status != ItemStatus::Open).count();
-        Self {
-            builds: planned,
-            open_builds: count(builds, ItemStatus::Open) + planned.saturating_sub(builds.len()),
-            failed_builds: count(builds, ItemStatus::Failed),
-            copies: expected,
-            open_copies: expected.saturating_sub(ended),
-            failed_copies: count(copies, ItemStatus::Failed),
+    /// Reads the listings, keeping no more of them than these numbers.
+    async fn read(factory: &Factory, record: &RunRecord) -> Result<Self, AzureError> {
+        let mut standing = Self { builds: record.builds.len(), ..Self::default() };
+        for build in factory.ledger.builds(&record.run).await? {
+            standing.add_build(&build);
         }
+        let mut copies = factory.ledger.copy_pages(&record.run);
+        while let Some(page) = copies.next().await? {
+            page.iter().for_each(|copy| standing.add_copy(copy));
+        }
+        Ok(standing)
+    }
+
+    fn add_build(&mut self, entry: &Entry) {
+        self.listed_builds += 1;
+        self.ended_builds += usize::from(entry.status != ItemStatus::Open);
+        self.failed_builds += usize::from(entry.status == ItemStatus::Failed);
+        // Of a captured build the copies are to be there, begun or not; copies that nobody began are open.
+        self.copies += entry.copies.unwrap_or_default();
+        self.last_end = self.last_end.max(entry.ended_at);
+    }
+
+    fn add_copy(&mut self, entry: &Entry) {
+        self.ended_copies += usize::from(entry.status != ItemStatus::Open);
+        self.failed_copies += usize::from(entry.status == ItemStatus::Failed);
+        self.last_end = self.last_end.max(entry.ended_at);
+    }
+
+    /// The builds that were planned and have no document: open, not forgotten.
+    fn missing(&self) -> usize {
+        self.builds.saturating_sub(self.listed_builds)
+    }
+
+    fn open_builds(&self) -> usize {
+        self.missing() + self.listed_builds - self.ended_builds
+    }
+
+    fn open_copies(&self) -> usize {
+        self.copies.saturating_sub(self.ended_copies)
     }
 
     fn is_over(&self) -> bool {
-        self.open_builds == 0 && self.open_copies == 0
+        self.missing() == 0 && self.is_over_but_for_missing()
+    }
+
+    fn is_over_but_for_missing(&self) -> bool {
+        self.listed_builds == self.ended_builds && self.open_copies() == 0
+    }
+
+    /// How much a look lists.
+    fn items(&self) -> u32 {
+        u32::try_from(self.listed_builds + self.copies).unwrap_or(u32::MAX)
     }
 }
 
 impl std::fmt::Display for Standing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { builds, open_builds, failed_builds, copies, open_copies, failed_copies } = self;
+        let Self { builds, failed_builds, copies, failed_copies, .. } = self;
+        let (open_builds, open_copies) = (self.open_builds(), self.open_copies());
         write!(f, "{builds} images ({open_builds} open, {failed_builds} failed), ")?;
         write!(f, "{copies} copies ({open_copies} open, {failed_copies} failed)")
     }

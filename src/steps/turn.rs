@@ -17,7 +17,7 @@ use super::{Envelope, Factory, OutboxError, pace};
 use crate::{
     azure::{AzureError, ErrorKind},
     domain::{Message, Queue},
-    ledger::{Ending, Failure, Key, MALFORMED_LEDGER, Record, StepState},
+    ledger::{Ending, Failure, Key, Record, StepState},
 };
 
 /// How long taking back what was half made may take before the failure is reported without it.
@@ -91,6 +91,11 @@ pub trait ItemStep: Send + Sync {
     /// so that a redelivered message can repeat them.
     fn follow_ups(&self, record: &Self::Record, state: &StepState, attempt: u32) -> Vec<Message>;
 
+    /// How long one of the [follow-ups](Self::follow_ups) waits for its place among its siblings, the same at every repetition.
+    fn slot(&self, _record: &Self::Record, _follow_up: &Message) -> Duration {
+        Duration::ZERO
+    }
+
     /// How many copies the item has, for listings.
     fn copies(&self, _record: &Self::Record) -> Option<usize> {
         None
@@ -114,9 +119,10 @@ pub enum StepError {
         /// The document that it needs.
         key: String,
     },
-    /// The document that the message is about cannot be read by this program: no waiting will mend it.
+    /// The ledger refuses, or the document that the message is about cannot be read by this program: waiting will not mend
+    /// it. The message ends where dead letters are seen; once people have mended it, cleanup finds the item overdue.
     #[error("{0}")]
-    Malformed(AzureError),
+    Ledger(AzureError),
     /// The next message could not be sent.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
@@ -157,8 +163,8 @@ pub async fn take<S: ItemStep>(
     message: &Message,
 ) -> Result<Told, StepError> {
     let now = factory.clock.now();
-    let record = match factory.ledger.read::<S::Record>(key).await {
-        Ok(Some((record, _))) => record,
+    let (record, etag) = match factory.ledger.read::<S::Record>(key).await {
+        Ok(Some(found)) => found,
         Ok(None) => {
             return Err(StepError::UnknownItem { message_id: message.message_id(), key: key.to_string() });
         }
@@ -189,7 +195,8 @@ pub async fn take<S: ItemStep>(
         }
         !lost
     };
-    match factory.ledger.update::<S::Record>(key, change, |record| step.copies(record)).await {
+    let known = Some((record, etag));
+    match factory.ledger.update_read::<S::Record>(key, known, change, |record| step.copies(record)).await {
         Ok(_) if lost => Ok(Told("another invocation was faster".into())),
         Ok(record) => {
             send(factory, step, &record, &state, message).await?;
@@ -239,7 +246,7 @@ async fn advance<S: ItemStep>(
             Err(error) => match error.kind {
                 ErrorKind::Transient { retry_after } => trouble(state, &error, retry_after),
                 _ if is_key_refused(&error) && state.troubles < KEY_TRIES => {
-                    factory.storages.forget();
+                    factory.storages.forget(&record.labs());
                     trouble(state, &error, None)
                 }
                 _ => Next::Failed(error.into()),
@@ -270,7 +277,7 @@ async fn advance<S: ItemStep>(
         Ok(Some(after)) => Next::wait(after, format!("taking back what was half made after: {failure}")),
         Err(error) => {
             if is_key_refused(&error) {
-                factory.storages.forget();
+                factory.storages.forget(&record.labs());
             }
             let asked = match error.kind {
                 ErrorKind::Transient { retry_after } => retry_after,
@@ -297,7 +304,8 @@ fn conclude(state: &mut StepState, message: &Message, next: Next, now: OffsetDat
     let step = message.queue();
     let ending = match next {
         Next::Wait { after, waiting_for } => {
-            let after = pace::spread(after, &message.message_id());
+            let spread = if state.troubles > 0 { pace::spread } else { pace::spread_little };
+            let after = spread(after, &message.message_id());
             state.attempt = message.attempt.saturating_add(1);
             state.wake_at = now + after;
             state.waiting_for = waiting_for;
@@ -330,7 +338,11 @@ async fn send<S: ItemStep>(
     message: &Message,
 ) -> Result<(), StepError> {
     let follow_ups = step.follow_ups(record, state, message.attempt);
-    let mut envelopes: Vec<Envelope> = follow_ups.into_iter().map(Envelope::now).collect();
+    let envelope = |follow_up: Message| match step.slot(record, &follow_up) {
+        Duration::ZERO => Envelope::now(follow_up),
+        slot => Envelope::at(follow_up, factory.clock.now() + slot),
+    };
+    let mut envelopes: Vec<Envelope> = follow_ups.into_iter().map(envelope).collect();
     if state.ending.is_none() {
         envelopes.push(Envelope::at(message.numbered(state.attempt), state.wake_at));
     }
@@ -343,14 +355,10 @@ async fn send<S: ItemStep>(
 /// The ledger cannot be reached: nothing can be decided, so the message comes again later.
 ///
 /// # Errors
-/// If the ledger answers what this program cannot read, or the message cannot be sent.
+/// If the ledger refuses for good, the document is none that this program can read, or the message cannot be sent.
 pub async fn later(factory: &Factory, message: &Message, error: &AzureError) -> Result<Told, StepError> {
-    if error.code == MALFORMED_LEDGER {
-        return Err(StepError::Malformed(error.clone()));
-    }
-    let asked = match error.kind {
-        ErrorKind::Transient { retry_after } => retry_after,
-        _ => None,
+    let ErrorKind::Transient { retry_after: asked } = error.kind else {
+        return Err(StepError::Ledger(error.clone()));
     };
     let next = message.numbered(message.attempt.saturating_add(1));
     let after = pace::spread(pace::after_trouble(message.attempt, asked), &next.message_id());

@@ -22,7 +22,8 @@ use time::OffsetDateTime;
 
 use super::{
     super::{AzureError, error::without_queries, text::date},
-    BlobItem, BlobProperties, Condition, Container, Copy, CopyStarted, CopyStatus, ETag, VERSION, sas,
+    BlobItem, BlobPages, BlobProperties, Condition, Container, Copy, CopyStarted, CopyStatus, ETag, Marker,
+    VERSION, sas,
     shared_key::AccountKey,
 };
 use crate::secret::Secret;
@@ -190,40 +191,22 @@ impl Container {
         }
     }
 
-    /// Lists the blobs whose names begin with `prefix`, all pages, with their metadata.
+    /// Lists the blobs whose names begin with `prefix`, with their metadata, all at once: for lists that are known to be
+    /// short. For others see [`Self::pages`].
     ///
     /// # Errors
     /// As any call; not found if the container is not there.
     pub async fn list(&self, prefix: &str) -> Result<Vec<BlobItem>, AzureError> {
-        let attempted = format!("GET blobs of {}/{prefix}*", self.name);
-        let options = BlobContainerClientListBlobsOptions {
-            include: Some(vec![ListBlobsIncludeItem::Metadata]),
-            prefix: Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty()),
-            ..Default::default()
-        };
-        let list = async {
-            let mut items = Vec::new();
-            let mut pages = self.client.list_blobs(Some(options))?.into_pages();
-            while let Some(page) = pages.try_next().await? {
-                items.extend(page.into_model()?.blob_items);
-            }
-            Ok(items)
-        };
-        let items = self.azure.within_time(&attempted, list).await?;
-        Ok(items
-            .into_iter()
-            .filter_map(|item| {
-                let properties = item.properties.unwrap_or_default();
-                let metadata = item.metadata.and_then(|metadata| metadata.values).unwrap_or_default();
-                Some(BlobItem {
-                    name: item.name?,
-                    etag: properties.etag.map(|etag| etag.to_string()).unwrap_or_default().into(),
-                    length: properties.content_length.unwrap_or_default(),
-                    last_modified: properties.last_modified,
-                    metadata: in_lower_case(metadata),
-                })
-            })
-            .collect())
+        let (mut pages, mut items) = (self.pages(prefix), Vec::new());
+        while let Some(page) = pages.next().await? {
+            items.extend(page);
+        }
+        Ok(items)
+    }
+
+    /// The blobs whose names begin with `prefix`, with their metadata, a page of at most 5,000 at a time; calls nothing yet.
+    pub fn pages(&self, prefix: &str) -> BlobPages {
+        BlobPages { container: self.clone(), prefix: prefix.to_owned(), marker: Marker::First }
     }
 
     /// Asks the service to copy `source` here. A source in another account needs a SAS in its URL. Without metadata of
@@ -284,6 +267,29 @@ impl Container {
         }
     }
 
+    async fn page(
+        &self,
+        prefix: &str,
+        marker: Option<String>,
+    ) -> Result<(Vec<BlobItem>, Option<String>), AzureError> {
+        let attempted = format!("GET blobs of {}/{prefix}*", self.name);
+        let options = BlobContainerClientListBlobsOptions {
+            include: Some(vec![ListBlobsIncludeItem::Metadata]),
+            marker,
+            prefix: Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty()),
+            ..Default::default()
+        };
+        let call = async {
+            let page = self.client.list_blobs(Some(options))?.into_pages().try_next().await?;
+            page.map(|page| page.into_model()).transpose()
+        };
+        let Some(page) = self.azure.within_time(&attempted, call).await? else {
+            return Ok((Vec::new(), None));
+        };
+        let next = page.next_marker.filter(|marker| !marker.is_empty());
+        Ok((page.blob_items.into_iter().filter_map(read_item).collect(), next))
+    }
+
     fn attempt(&self, what: &str, name: &str) -> String {
         format!("{what} blob {}/{name}", self.name)
     }
@@ -306,6 +312,35 @@ impl Container {
         BlobClient::new(self.blob_url(name), None, Some(options))
             .map_err(|error| AzureError::from_sdk(attempted, &error, self.azure.clock()))
     }
+}
+
+impl BlobPages {
+    /// The next page; `None` after the last. A page can be empty and yet not be the last.
+    ///
+    /// # Errors
+    /// As any call; not found if the container is not there. The same page is asked for again next time.
+    pub async fn next(&mut self) -> Result<Option<Vec<BlobItem>>, AzureError> {
+        let marker = match &self.marker {
+            Marker::First => None,
+            Marker::Next(marker) => Some(marker.clone()),
+            Marker::End => return Ok(None),
+        };
+        let (items, next) = self.container.page(&self.prefix, marker).await?;
+        self.marker = next.map_or(Marker::End, Marker::Next);
+        Ok(Some(items))
+    }
+}
+
+fn read_item(item: azure_storage_blob::models::BlobItem) -> Option<BlobItem> {
+    let properties = item.properties.unwrap_or_default();
+    let metadata = item.metadata.and_then(|metadata| metadata.values).unwrap_or_default();
+    Some(BlobItem {
+        name: item.name?,
+        etag: properties.etag.map(|etag| etag.to_string()).unwrap_or_default().into(),
+        length: properties.content_length.unwrap_or_default(),
+        last_modified: properties.last_modified,
+        metadata: in_lower_case(metadata),
+    })
 }
 
 fn read_properties(headers: &Headers) -> BlobProperties {

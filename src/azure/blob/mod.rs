@@ -145,6 +145,22 @@ pub struct Container {
     key: Option<AccountKey>,
 }
 
+/// A list of blobs, page by page: what a container holds need not fit into memory.
+#[derive(Debug)]
+pub struct BlobPages {
+    container: Container,
+    prefix: String,
+    marker: Marker,
+}
+
+/// Where a list goes on.
+#[derive(Debug)]
+enum Marker {
+    First,
+    Next(String),
+    End,
+}
+
 impl fmt::Debug for Container {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Container").field(&self.url.as_str()).finish()

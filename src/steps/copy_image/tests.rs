@@ -1,6 +1,5 @@
 use super::*;
-use crate::azure::CopyStatus;
-use crate::steps::fixtures::{NOW, ago, blob, copy, failed, succeeded, tags_of_run, waiting};
+use crate::steps::fixtures::{NOW, ago, copy, failed, succeeded, tags_of_run, waiting};
 
 fn image(state: &str) -> CustomImage {
     CustomImage {
@@ -17,9 +16,8 @@ fn image(state: &str) -> CustomImage {
     }
 }
 
-fn decided(image: Option<CustomImage>, vhd: Option<CopyStatus>, stands: CopyStands) -> Action {
-    let vhd = vhd.map(blob);
-    decide(image.as_ref(), vhd.as_ref(), stands, &copy(), &waiting(1, NOW), NOW)
+fn decided(image: Option<CustomImage>, stands: CopyStands) -> Action {
+    decide(image.as_ref(), stands, &copy(), &waiting(1, NOW), NOW)
 }
 
 #[test]
@@ -34,17 +32,15 @@ fn without_an_image_the_vhd_decides() {
         (CopyStands::Broken, Action::DeleteBroken),
         (CopyStands::Failed(broken.clone()), Action::Fail(broken)),
     ] {
-        assert_eq!(decided(None, None, stands), action);
+        assert_eq!(decided(None, stands), action);
     }
 }
 
 #[test]
 fn the_vhd_is_deleted_only_once_its_image_is_registered() {
-    let done = |vhd_stands| Action::Done { vhd_stands };
-    let success = Some(CopyStatus::Success);
-    assert_eq!(decided(Some(image("Succeeded")), success, CopyStands::Complete), done(true));
+    assert_eq!(decided(Some(image("Succeeded")), CopyStands::Complete), Action::Done);
     for state in ["Creating", "Updating", "Deleting", ""] {
-        let action = decided(Some(image(state)), success, CopyStands::Complete);
+        let action = decided(Some(image(state)), CopyStands::Complete);
         assert!(matches!(action, Action::Wait { .. }), "{state}: {action:?}");
     }
 }
@@ -54,13 +50,13 @@ fn an_image_that_stands_is_enough_even_if_the_note_that_the_vhd_went_was_lost() 
     for stands in
         [CopyStands::Absent, CopyStands::Failed(Failure::new("CopyFailed", "the copy vanished 3 times"))]
     {
-        assert_eq!(decided(Some(image("succeeded")), None, stands), Action::Done { vhd_stands: false });
+        assert_eq!(decided(Some(image("succeeded")), stands), Action::Done);
     }
 }
 
 #[test]
 fn an_image_that_failed_fails_the_copy() {
-    let action = decided(Some(image("Failed")), Some(CopyStatus::Success), CopyStands::Complete);
+    let action = decided(Some(image("Failed")), CopyStands::Complete);
     assert!(matches!(action, Action::Fail(failure) if failure.code == "CustomImageFailed"));
 }
 
@@ -69,23 +65,27 @@ fn an_image_of_another_run_is_never_touched() {
     for state in ["Succeeded", "Failed", "Creating"] {
         for tags in [tags_of_run("run-2"), Default::default()] {
             let foreign = CustomImage { tags, ..image(state) };
-            let action = decided(Some(foreign), None, CopyStands::Absent);
+            let action = decided(Some(foreign), CopyStands::Absent);
             assert!(matches!(action, Action::Fail(failure) if failure.code == "NameTaken"));
         }
     }
 }
 
 #[test]
-fn looks_at_a_registration_grow_rarer_from_when_it_was_begun() {
-    let after = |minutes| {
+fn looks_at_a_registration_grow_rarer_with_its_time_and_with_its_siblings() {
+    let after = |minutes, siblings| {
         let mut state = waiting(1, NOW);
         state.facts.begun_at = Some(ago(minutes));
-        match decide(Some(&image("Creating")), None, CopyStands::Absent, &copy(), &state, NOW) {
+        let copy = CopyRecord { siblings, ..copy() };
+        match decide(Some(&image("Creating")), CopyStands::Absent, &copy, &state, NOW) {
             Action::Wait { after, .. } => after.as_secs(),
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!([after(0), after(10), after(300)], [10, 20, 30]);
+    assert_eq!([after(0, None), after(60, None), after(600, Some(25))], [60, 120, 300]);
+    assert_eq!([after(0, Some(1000)), after(0, Some(100_000))], [80, 173], "2,170 are registered at once");
+    let first = |siblings| until_first_look(&CopyRecord { siblings, ..copy() }).as_secs();
+    assert_eq!([first(None), first(Some(500)), first(Some(25_000))], [150, 190, 310]);
 }
 
 #[test]

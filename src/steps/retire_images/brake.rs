@@ -3,23 +3,32 @@
 //! It is weighed before the run's first deletion in a lab, from the whole of that lab and the whole of the run's plan. The
 //! verdict is a document of the ledger, so it stays the same while the run goes on, and costs all later images one blob.
 
-use std::future::Future;
+use std::{collections::BTreeSet, future::Future};
 
 use crate::{
     azure::AzureError,
     domain::{
-        LabId, RunId,
+        ImagePath, LabId, RunId,
         retention::{self, StandingImage},
     },
-    ledger::{Failure, Key, PlannedBuild, Retirement, RunRecord},
+    ledger::{BuildRecord, Failure, Key, Retirement, RunBuild, RunRecord},
     steps::Factory,
 };
 
 /// Why an image stays in a lab where the brake holds.
 pub const HELD: &str = "the run's retirement is held in this lab";
 
-/// The verdict about what `run` does to `lab`, of which `key` is the document, where it renews the images of the builds that
-/// are `here`. `images` reads all that stand there; it is awaited only by who comes first.
+/// The images that a run weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stock {
+    /// The custom images of a lab: the run renews those of the builds that go there.
+    CustomImages,
+    /// The captured VHDs of the factory lab: the run renews those of all its builds.
+    Vhds,
+}
+
+/// The verdict about what `run` does to a `stock` of `lab`, of which `key` is the document. `images` reads all that stand
+/// there; it is awaited only by who comes first.
 ///
 /// # Errors
 /// If Azure refuses, or the run's document is not there: then nothing tells what else the run retires.
@@ -28,7 +37,7 @@ pub async fn weighed(
     run: &RunId,
     key: &Key,
     lab: &LabId,
-    here: impl Fn(&PlannedBuild) -> bool + Send,
+    stock: Stock,
     images: impl Future<Output = Result<Vec<StandingImage>, AzureError>> + Send,
 ) -> Result<Retirement, AzureError> {
     if let Some(known) = factory.ledger.retirement(key).await? {
@@ -38,10 +47,16 @@ pub async fn weighed(
         let message = "the run's document is not in the ledger";
         return Err(AzureError::permanent("weigh a retirement", "MissingLedger", message));
     };
-    let builds = record.builds.iter().filter(|build| here(build));
-    let paths = builds.map(|build| build.image_path.clone()).collect();
+    let images = images.await?;
+    let standing: BTreeSet<ImagePath> = images.iter().filter_map(StandingImage::path).collect();
+    let mut paths = BTreeSet::new();
+    for build in record.builds.iter().filter(|build| standing.contains(&build.image_path)) {
+        if stock == Stock::Vhds || goes_to(factory, &record, build, lab).await? {
+            paths.insert(build.image_path.clone());
+        }
+    }
     let settings = &record.settings;
-    let weight = retention::weigh(&images.await?, run, &paths, settings.images_to_keep as usize);
+    let weight = retention::weigh(&images, run, &paths, settings.images_to_keep as usize);
     let weighed = Retirement {
         lab: lab.clone(),
         before: weight.before,
@@ -55,6 +70,20 @@ pub async fn weighed(
         tracing::warn!(%lab, before = weighed.before, after = weighed.after, "retirement is held");
     }
     factory.ledger.keep_retirement(key, &weighed).await
+}
+
+/// Whether `build` goes to `lab`: its own document knows, where it does not go to all labs of the run.
+async fn goes_to(
+    factory: &Factory,
+    record: &RunRecord,
+    build: &RunBuild,
+    lab: &LabId,
+) -> Result<bool, AzureError> {
+    if build.lab_count == record.labs.len() {
+        return Ok(true);
+    }
+    let build = factory.ledger.read::<BuildRecord>(&Key::build(&record.run, &build.vm_name)).await?;
+    Ok(build.is_some_and(|(build, _)| build.plan.labs.contains(lab)))
 }
 
 /// What people are told where the brake holds, and what they can do.

@@ -1,5 +1,13 @@
 use super::*;
 
+/// A run of so many planned builds with these listings.
+fn standing(planned: usize, builds: &[Entry], copies: &[Entry]) -> Standing {
+    let mut standing = Standing { builds: planned, ..Standing::default() };
+    builds.iter().for_each(|build| standing.add_build(build));
+    copies.iter().for_each(|copy| standing.add_copy(copy));
+    standing
+}
+
 fn entry(status: ItemStatus, copies: Option<usize>) -> Entry {
     Entry { key: Key::run(&RunId::parse("r").unwrap()), status, wake_at: None, ended_at: None, copies }
 }
@@ -8,9 +16,9 @@ fn entry(status: ItemStatus, copies: Option<usize>) -> Entry {
 fn a_run_is_over_when_every_copy_of_every_captured_build_ended() {
     let builds = [entry(ItemStatus::Succeeded, Some(2)), entry(ItemStatus::Failed, None)];
     let copy = || entry(ItemStatus::Succeeded, None);
-    assert!(!Standing::of(2, &builds, &[copy()]).is_over(), "one copy was not even begun");
-    assert!(!Standing::of(2, &builds, &[copy(), entry(ItemStatus::Open, None)]).is_over());
-    let over = Standing::of(2, &builds, &[copy(), copy()]);
+    assert!(!standing(2, &builds, &[copy()]).is_over(), "one copy was not even begun");
+    assert!(!standing(2, &builds, &[copy(), entry(ItemStatus::Open, None)]).is_over());
+    let over = standing(2, &builds, &[copy(), copy()]);
     assert!(over.is_over());
     assert_eq!(over.to_string(), "2 images (0 open, 1 failed), 2 copies (0 open, 0 failed)");
 }
@@ -30,9 +38,9 @@ fn factory_json_names_the_factory_lab_and_the_app_setting_fills_it_up() {
 #[test]
 fn a_planned_build_whose_document_is_missing_keeps_the_run_open() {
     let one = [entry(ItemStatus::Succeeded, Some(0))];
-    assert!(Standing::of(1, &one, &[]).is_over());
-    let standing = Standing::of(2, &one, &[]);
-    assert!(!standing.is_over());
+    assert!(standing(1, &one, &[]).is_over());
+    let standing = standing(2, &one, &[]);
+    assert!(!standing.is_over() && standing.is_over_but_for_missing());
     assert_eq!(standing.to_string(), "2 images (1 open, 0 failed), 0 copies (0 open, 0 failed)");
 }
 
@@ -69,7 +77,13 @@ fn record() -> RunRecord {
         settings: build.settings,
         approve_retirement: false,
         warnings: Vec::new(),
-        builds: vec![build.plan],
+        builds: vec![RunBuild {
+            lab_count: build.plan.labs.len(),
+            image_path: build.plan.image_path,
+            image_name: build.plan.image_name,
+            vm_name: build.plan.vm_name,
+        }],
+        labs: build.plan.labs,
         steps: BTreeMap::new(),
     }
 }

@@ -1,0 +1,218 @@
+//! Debris in the factory lab: VMs, VHDs that never got a companion, and deployments that belong to nothing that goes on.
+
+use time::{Duration, OffsetDateTime};
+
+use super::{DEBRIS_AFTER, Done, Life, Runs};
+use crate::{
+    azure::{AzureError, BlobItem, Deployment, LabAddress, LabVm},
+    domain::{RUN_TAG, RunId, VmName},
+    steps::{Factory, lab_storage::LabStorage, tags},
+};
+
+/// A resource group's history has room for 800 deployments; then Azure refuses new ones until it has pruned (Microsoft,
+/// "Automatic deletions from deployment history"). From here on also what is over but not ended leaves it.
+const MOST_ENTRIES: usize = 700;
+/// A deployment that succeeded this long ago was seen by create-vm: its entry is of no more use.
+const SEEN_AFTER: Duration = Duration::minutes(15);
+/// Entries that a tick removes at most: Azure takes 10 deletions a second.
+const MOST_REMOVALS: usize = 300;
+
+/// Removes what carries our tags and belongs to no open build.
+pub(super) async fn remove(factory: &Factory, storage: &LabStorage, runs: &Runs, done: &mut Done) {
+    let lab = &storage.lab.address;
+    let vms = factory.azure.lab_vms(lab).await;
+    let vms = done.note("the factory lab's VMs", vms).unwrap_or_default();
+    for vm in vms.iter().filter(|vm| is_debris(vm, runs, factory.clock.now())) {
+        let result = remove_vm(factory, lab, vm).await;
+        if let Some(removed) = done.note(&vm.name, result) {
+            done.removed.push(removed);
+        }
+    }
+    let result = remove_vhds(factory, storage, runs, done).await;
+    done.note("the factory lab's VHDs", result);
+    let result = remove_deployments(factory, lab, &vms, runs, done).await;
+    done.note("the factory lab's deployments", result);
+}
+
+/// Whether a VM is ours and belongs to nothing that goes on.
+pub(super) fn is_debris(vm: &LabVm, runs: &Runs, now: OffsetDateTime) -> bool {
+    // FactoryIgnore before anything else.
+    if tags::ignored(&vm.tags) || vm.provisioning_state.eq_ignore_ascii_case("Deleting") {
+        return false;
+    }
+    let Some(run) = tags::get(&vm.tags, RUN_TAG) else {
+        return false;
+    };
+    match RunId::parse(run).map_or(Life::Unknown, |run| runs.of_build(&run, &vm.name)) {
+        Life::Live => false,
+        Life::Over => true,
+        Life::Unknown => vm.created_date.is_some_and(|created| now - created > DEBRIS_AFTER),
+    }
+}
+
+/// A VM whose disk has an open SAS cannot be deleted: the SAS goes first, the VM at the next tick.
+async fn remove_vm(factory: &Factory, lab: &LabAddress, vm: &LabVm) -> Result<String, AzureError> {
+    let compute = match &vm.compute_id {
+        Some(id) => factory.azure.compute_vm(id).await?,
+        None => None,
+    };
+    if let Some(disk_id) = compute.and_then(|vm| vm.os_disk_id)
+        && let Some(disk) = factory.azure.disk(&disk_id).await?
+        && disk.has_open_sas()
+    {
+        factory.azure.end_disk_access(&disk_id).await?;
+        return Ok(format!("SAS of VM {}", vm.name));
+    }
+    factory.azure.delete_lab_vm(lab, &vm.name).await?;
+    Ok(format!("VM {}", vm.name))
+}
+
+async fn remove_vhds(
+    factory: &Factory,
+    storage: &LabStorage,
+    runs: &Runs,
+    done: &mut Done,
+) -> Result<(), AzureError> {
+    let mut pages = storage.container.pages("");
+    let mut companion = String::new();
+    loop {
+        let page = match pages.next().await {
+            Ok(Some(page)) => page,
+            Ok(None) => return Ok(()),
+            // No image was captured yet.
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for name in lone_vhds(&page, &mut companion, runs, factory.clock.now()) {
+            let result = remove_vhd(storage, name).await;
+            if done.note(name, result) == Some(true) {
+                done.removed.push(format!("VHD {name}"));
+            }
+        }
+    }
+}
+
+/// Removes a VHD that was listed without a companion; `false` if it has one after all, or is gone.
+async fn remove_vhd(storage: &LabStorage, name: &str) -> Result<bool, AzureError> {
+    // A captured image must not be lost to a name that sorts between the two, or to a companion that was just written.
+    if storage.container.properties(&companion_of(name)).await?.is_some() || !storage.stop_copy(name).await? {
+        return Ok(false);
+    }
+    storage.container.delete(name).await
+}
+
+fn companion_of(vhd: &str) -> String {
+    format!("{}.json", vhd.strip_suffix(VHD).unwrap_or(vhd))
+}
+
+/// The ending of a VHD's name.
+const VHD: &str = ".vhd";
+
+/// Our VHDs of a page without a companion that belong to nothing that goes on. A companion sorts before its VHD, on the page
+/// before if need be: `companion` is the last that was seen.
+pub(super) fn lone_vhds<'a>(
+    page: &'a [BlobItem],
+    companion: &mut String,
+    runs: &Runs,
+    now: OffsetDateTime,
+) -> Vec<&'a str> {
+    let mut lone = Vec::new();
+    for blob in page {
+        if blob.name.ends_with(".json") {
+            companion.clone_from(&blob.name);
+        }
+        let Some(stem) = blob.name.strip_suffix(VHD) else { continue };
+        let Some((run, path)) = tags::of_metadata(&blob.metadata) else { continue };
+        let vm = VmName::derive(&run, &path);
+        let is_debris = match runs.of_build(&run, vm.as_str()) {
+            Life::Live => false,
+            // A VHD that is on its way into a lab of the same account is the sweep's matter.
+            Life::Over => is_capture(stem, &vm),
+            Life::Unknown => blob.last_modified.is_some_and(|at| now - at > DEBRIS_AFTER),
+        };
+        if is_debris && *companion != companion_of(&blob.name) {
+            lone.push(blob.name.as_str());
+        }
+    }
+    lone
+}
+
+/// Whether a VHD is the build's capture: its name ends with the same hash as the VM's. That of a copy ends with the lab's.
+fn is_capture(stem: &str, vm: &VmName) -> bool {
+    vm.as_str().rsplit('-').next().is_some_and(|hash| stem.ends_with(&format!("-{hash}")))
+}
+
+async fn remove_deployments(
+    factory: &Factory,
+    lab: &LabAddress,
+    vms: &[LabVm],
+    runs: &Runs,
+    done: &mut Done,
+) -> Result<(), AzureError> {
+    let (subscription, group) = (&lab.subscription_id, &lab.resource_group);
+    let entries = factory.azure.deployments(subscription, group).await?;
+    for (name, action) in stray(&entries, vms, runs, factory.clock.now()) {
+        let result = match action {
+            Action::Cancel => factory.azure.cancel_deployment(subscription, group, name).await,
+            Action::Remove => factory.azure.delete_deployment(subscription, group, name).await,
+        };
+        if done.note(name, result).is_some() {
+            done.removed.push(format!("deployment {name}"));
+        }
+    }
+    Ok(())
+}
+
+/// What happens to a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// It goes on, and nobody waits for it: stopped now, removed at the next tick.
+    Cancel,
+    /// Its entry leaves the history.
+    Remove,
+}
+
+/// The deployments of a group that are ours and to go, oldest first.
+pub(super) fn stray<'a>(
+    entries: &'a [Deployment],
+    vms: &[LabVm],
+    runs: &Runs,
+    now: OffsetDateTime,
+) -> Vec<(&'a str, Action)> {
+    let mut entries_by_age: Vec<&Deployment> = entries.iter().collect();
+    entries_by_age.sort_by_key(|entry| entry.timestamp);
+    let is_ignored = |vm: &str| vms.iter().any(|other| other.name == vm && tags::ignored(&other.tags));
+    let mut too_many = entries.len().saturating_sub(MOST_ENTRIES);
+    let mut stray = Vec::new();
+    let mut dispensable = Vec::new();
+    for entry in entries_by_age {
+        // A deployment has no tags here; its name begins with the run, and the ledger knows which runs were ours.
+        let Some((run, vm)) = parts(&entry.name, runs) else { continue };
+        match (runs.of_build(&run, vm), entry.is_final()) {
+            (Life::Over, true) => stray.push((entry.name.as_str(), Action::Remove)),
+            // To stop it would be to meddle with a VM that people keep from the factory.
+            (Life::Over, false) if !is_ignored(vm) && !entry.state.eq_ignore_ascii_case("Deleting") => {
+                stray.push((entry.name.as_str(), Action::Cancel));
+            }
+            (Life::Live, true) if entry.succeeded() => {
+                if entry.timestamp.is_some_and(|at| now - at > SEEN_AFTER) {
+                    dispensable.push((entry.name.as_str(), Action::Remove));
+                }
+            }
+            _ => {}
+        }
+    }
+    too_many = too_many.saturating_sub(stray.len());
+    dispensable.truncate(too_many);
+    stray.extend(dispensable);
+    stray.truncate(MOST_REMOVALS);
+    stray
+}
+
+/// The run and the VM in a deployment's name, `{run}-{vm}`, if the run is one of ours. Runs' ids have hyphens: the longest counts.
+fn parts<'a>(name: &'a str, runs: &Runs) -> Option<(RunId, &'a str)> {
+    name.rmatch_indices('-').find_map(|(at, _)| {
+        let run = RunId::parse(&name[..at]).ok().filter(|run| runs.is_known(run))?;
+        Some((run, &name[at + 1..]))
+    })
+}

@@ -1,0 +1,189 @@
+//! Messages that were lost: what an open run's items wait for in vain is sent again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use time::{Duration, OffsetDateTime};
+
+use super::{CleanupError, Done, OpenRun};
+use crate::{
+    azure::AzureError,
+    domain::{
+        LabId, RunId,
+        messages::{CopyImage, FIRST_ATTEMPT, ImageStep, Message, Queue, RetireImages, StartRun, Step},
+    },
+    ledger::{BuildRecord, CopyRecord, Entry, ItemStatus, Key, Record, RunRecord, StepState},
+    steps::{Envelope, Factory, capture_image::copy_slot},
+};
+
+/// A message that is late by this is taken as lost: the timer's period, so that what was lost goes on within two of them. A
+/// message that only waits in a long queue comes twice then, which does no harm.
+pub(super) const LOST_AFTER: Duration = Duration::minutes(10);
+/// A copy that failed no longer ago than this is news: two ticks and a bit.
+const NEWS: Duration = Duration::minutes(25);
+/// Documents that are read at once.
+const READS_AT_ONCE: usize = 16;
+
+/// Sends again what an open run's items wait for in vain; answers how the run stands.
+pub(super) async fn repeat(
+    factory: &Factory,
+    run: RunRecord,
+    done: &mut Done,
+) -> Result<OpenRun, CleanupError> {
+    let now = factory.clock.now();
+    // A run whose first turn never came has no state yet.
+    let again = StartRun {
+        reason: run.reason,
+        commit: run.commit.clone(),
+        only: None,
+        force: false,
+        approve_retirement: run.approve_retirement,
+    };
+    let own =
+        overdue(&run, now).into_iter().map(|lost| lost.for_step(&run.run, Step::StartRun(again.clone())));
+    send(factory, own.collect(), done).await?;
+
+    let mut open = OpenRun { labs: run.labs, ..OpenRun::default() };
+    let builds = factory.ledger.builds(&run.run).await?;
+    let mut begun: BTreeMap<String, usize> = BTreeMap::new();
+    let mut pages = factory.ledger.copy_pages(&run.run);
+    while let Some(page) = pages.next().await? {
+        for entry in &page {
+            let Some((_, vm, lab)) = entry.key.copy_parts() else { continue };
+            *begun.entry(vm.to_owned()).or_default() += 1;
+            if entry.status == ItemStatus::Failed {
+                open.failed_copies.insert((lab.to_owned(), vm.to_owned()));
+                if entry.ended_at.is_some_and(|at| now - at < NEWS) {
+                    open.just_failed.insert(lab.to_owned());
+                }
+            }
+        }
+        let copies = read_overdue::<CopyRecord>(factory, &page, now).await?;
+        send(factory, copies.iter().flat_map(|copy| lost_of_copy(copy, now)).collect(), done).await?;
+    }
+    let overdue = read_overdue::<BuildRecord>(factory, &builds, now).await?;
+    send(factory, overdue.iter().flat_map(|build| lost_of_build(build, now)).collect(), done).await?;
+    let builds: BTreeMap<Key, Entry> = builds.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
+    for build in &run.builds {
+        let vm = build.vm_name.as_str();
+        let key = Key::build(&run.run, &build.vm_name);
+        let Some(entry) = builds.get(&key) else { continue };
+        open.builds.insert(vm.to_owned(), entry.status);
+        // Copies that were never begun have no document: their build tells since when they should have one.
+        if entry.copies.unwrap_or_default() > begun.get(vm).copied().unwrap_or_default() {
+            let unbegun = unbegun(factory, &key, now).await?;
+            send(factory, unbegun, done).await?;
+        }
+    }
+    Ok(open)
+}
+
+async fn send(factory: &Factory, lost: Vec<Message>, done: &mut Done) -> Result<(), CleanupError> {
+    if lost.is_empty() {
+        return Ok(());
+    }
+    done.repeated += lost.len();
+    // Not the same MessageId as the lost one's, which duplicate detection may still remember.
+    let recovery = format!("r{}", factory.clock.now().unix_timestamp() / LOST_AFTER.whole_seconds());
+    let envelope = |message| Envelope { message, at: None, recovery: Some(recovery.clone()) };
+    Ok(factory.outbox.send(lost.into_iter().map(envelope).collect()).await?)
+}
+
+/// Reads the documents of the open items whose wake-up is late.
+async fn read_overdue<R: Record>(
+    factory: &Factory,
+    page: &[Entry],
+    now: OffsetDateTime,
+) -> Result<Vec<R>, AzureError> {
+    let late = page.iter().filter(|entry| entry.status == ItemStatus::Open && may_be_overdue(entry, now));
+    let reads = late.map(|entry| {
+        let (ledger, key) = (factory.ledger.clone(), entry.key.clone());
+        async move { ledger.read::<R>(&key).await }
+    });
+    let reads: Vec<_> = reads.collect();
+    let found: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().map(|(record, _)| record).collect())
+}
+
+/// Whether a document is worth reading: its listing says that its wake-up is late, or does not say when it is.
+pub(super) fn may_be_overdue(entry: &Entry, now: OffsetDateTime) -> bool {
+    entry.wake_at.is_none_or(|at| now - at > LOST_AFTER)
+}
+
+/// A step that waits in vain, and the number of the message that it waits for.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) step: Queue,
+    pub(super) attempt: u32,
+}
+
+impl Lost {
+    fn for_step(self, run: &RunId, step: Step) -> Message {
+        Message { run: run.clone(), attempt: self.attempt, step }
+    }
+}
+
+/// The steps of an item that are due and wait in vain.
+pub(super) fn overdue<R: Record>(record: &R, now: OffsetDateTime) -> Vec<Lost> {
+    let judge = |(step, due): (Queue, OffsetDateTime)| {
+        let (attempt, at) = match record.step(step) {
+            Some(StepState { ending: Some(_), .. }) => return None,
+            Some(state) => (state.attempt, state.wake_at),
+            None => (FIRST_ATTEMPT, due),
+        };
+        (now - at > LOST_AFTER).then_some(Lost { step, attempt })
+    };
+    record.due().into_iter().filter_map(judge).collect()
+}
+
+pub(super) fn lost_of_build(build: &BuildRecord, now: OffsetDateTime) -> Vec<Message> {
+    let message = |lost: Lost| {
+        let image_path = build.plan.image_path.clone();
+        let step = match lost.step {
+            Queue::RetireImages => Step::RetireImages(RetireImages { image_path, lab: None }),
+            Queue::CaptureImage => Step::CaptureImage(ImageStep { image_path }),
+            Queue::DeleteVm => Step::DeleteVm(ImageStep { image_path }),
+            _ => Step::CreateVm(ImageStep { image_path }),
+        };
+        lost.for_step(&build.run, step)
+    };
+    overdue(build, now).into_iter().map(message).collect()
+}
+
+pub(super) fn lost_of_copy(copy: &CopyRecord, now: OffsetDateTime) -> Vec<Message> {
+    let message = |lost: Lost| {
+        let (image_path, lab) = (copy.image_path.clone(), copy.lab.clone());
+        let step = match lost.step {
+            Queue::RetireImages => Step::RetireImages(RetireImages { image_path, lab: Some(lab) }),
+            _ => Step::CopyImage(CopyImage { image_path, lab }),
+        };
+        lost.for_step(&copy.run, step)
+    };
+    overdue(copy, now).into_iter().map(message).collect()
+}
+
+/// The first messages of the copies that a captured build should have begun.
+async fn unbegun(factory: &Factory, key: &Key, now: OffsetDateTime) -> Result<Vec<Message>, AzureError> {
+    let Some((build, _)) = factory.ledger.read::<BuildRecord>(key).await? else {
+        return Ok(Vec::new());
+    };
+    let begun = factory.ledger.copies_of(&build.run, &build.plan.vm_name).await?;
+    let begun: BTreeSet<Key> = begun.into_iter().map(|entry| entry.key).collect();
+    let is_begun = |lab: &LabId| begun.contains(&Key::copy(&build.run, &build.plan.vm_name, lab));
+    Ok(lost_copies(&build, is_begun, now))
+}
+
+pub(super) fn lost_copies(
+    build: &BuildRecord,
+    is_begun: impl Fn(&LabId) -> bool,
+    now: OffsetDateTime,
+) -> Vec<Message> {
+    let Some(captured) = build.captured() else { return Vec::new() };
+    let is_late = |lab: &&LabId| now - (captured.end() + copy_slot(build, lab)) > LOST_AFTER;
+    let lost = build.plan.labs.iter().filter(|lab| !is_begun(lab)).filter(is_late);
+    let first = |lab: &LabId| {
+        let step = CopyImage { image_path: build.plan.image_path.clone(), lab: lab.clone() };
+        Message::first(build.run.clone(), Step::CopyImage(step))
+    };
+    lost.map(first).collect()
+}
