@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     domain::Queue,
-    steps::fixtures::{NOW, ago, build, copy, failed, run, succeeded, waiting, with},
+    steps::fixtures::{NOW, ago, build, copy, failed, lab, run, succeeded, waiting, with},
 };
 
 fn build_key() -> Key {
@@ -112,6 +112,47 @@ fn a_copy_of_today_can_be_read_for_ever() {
     later.as_object_mut().unwrap().remove("lab");
     let error = parse::<CopyRecord>(&copy_key(), later.to_string().as_bytes()).unwrap_err();
     assert_eq!((error.code.as_str(), error.is_transient()), (MALFORMED_LEDGER, false));
+}
+
+fn run_record(builds: usize, labs: usize) -> RunRecord {
+    let (plan, settings) = (build().plan, build().settings);
+    let build = RunBuild {
+        image_path: plan.image_path,
+        image_name: plan.image_name,
+        vm_name: plan.vm_name,
+        lab_count: labs,
+    };
+    RunRecord {
+        run: run(),
+        reason: crate::domain::RunReason::Schedule,
+        commit: None,
+        started_at: NOW,
+        factory_lab: Some(lab("factory")),
+        settings,
+        warnings: Vec::new(),
+        builds: vec![build; builds],
+        labs: (0..labs).map(|number| lab(&format!("a-lab-{number}"))).collect(),
+        steps: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn a_run_of_a_hundred_thousand_copies_has_a_small_document() {
+    let bytes = serde_json::to_vec(&run_record(1000, 100)).unwrap().len();
+    assert!(bytes < 300_000, "{bytes} bytes");
+}
+
+#[test]
+fn a_run_of_the_first_version_with_labs_in_its_document_can_be_read() {
+    let mut old = serde_json::to_value(run_record(1, 2)).unwrap();
+    old.as_object_mut().unwrap().remove("labs");
+    let old_build = old["builds"][0].as_object_mut().unwrap();
+    old_build.remove("labCount");
+    old_build.insert("labs".to_owned(), json!([lab("one"), lab("two"), lab("three")]));
+    let read: RunRecord = parse(&Key::run(&run()), old.to_string().as_bytes()).unwrap();
+    assert_eq!((read.builds[0].lab_count, read.labs.len()), (3, 0));
+    let written = serde_json::to_string(&read).unwrap();
+    assert!(written.contains("\"labCount\":3") && !written.contains("three"), "{written}");
 }
 
 #[test]
@@ -254,6 +295,53 @@ mod in_blob_storage {
         let error = ledger.update(&build_key(), change, |_| None).await.unwrap_err();
         assert!(error.is_transient(), "{error}");
         assert_eq!(*tries.lock().unwrap(), WRITE_ATTEMPTS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_remembered_of_a_run_goes_bit_by_bit_its_own_document_last() {
+        let ledger = ledger().await;
+        let other = RunId::parse("run-10").unwrap();
+        for run in [run(), other.clone()] {
+            ledger.create(&Key::run(&run), &run_record(1, 1), None).await.unwrap();
+            ledger.pin_configuration(&run, &ConfigurationFiles::default()).await.unwrap();
+            ledger.note_sweep(&run, &Sweep::default()).await.unwrap();
+            ledger.keep_definition(&run, &build().plan.vm_name, b"{}").await.unwrap();
+            ledger.create(&Key::build(&run, &build().plan.vm_name), &build(), None).await.unwrap();
+            for name in ["one", "two", "three"] {
+                let key = Key::copy(&run, &build().plan.vm_name, &lab(name));
+                ledger.create(&key, &copy(), None).await.unwrap();
+            }
+        }
+        assert!(!ledger.forget(&run(), 2).await.unwrap());
+        assert_eq!(ledger.copies(&run()).await.unwrap().len(), 1);
+        assert_eq!(ledger.runs().await.unwrap().len(), 2, "so that the next tick goes on with it");
+        assert!(ledger.forget(&run(), 5).await.unwrap());
+        assert!(ledger.forget(&run(), 5).await.unwrap(), "again is fine");
+        let left: Vec<String> =
+            ledger.container.list("").await.unwrap().into_iter().map(|blob| blob.name).collect();
+        assert_eq!(left.len(), 8, "{left:?}");
+        assert!(left.iter().all(|name| name.contains("run-10")), "{left:?}");
+        assert_eq!(ledger.swept_runs().await.unwrap(), BTreeSet::from([other]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_was_just_read_is_written_without_reading_it_again() {
+        let (example, _) = example().await;
+        let ledger = &example.factory.ledger;
+        ledger.create(&build_key(), &build(), None).await.unwrap();
+        let known = ledger.read::<BuildRecord>(&build_key()).await.unwrap();
+        let calls = || azure_sim::control::counts(&example.sim).blob_calls;
+        let put = async |known, step| {
+            let before = calls();
+            let change = |record: &mut BuildRecord| {
+                record.steps.insert(step, succeeded(NOW));
+                true
+            };
+            let record = ledger.update_read(&build_key(), known, change, |_| None).await.unwrap();
+            (calls() - before, record.steps.len())
+        };
+        assert_eq!(put(known.clone(), Queue::CreateVm).await, (1, 1));
+        assert_eq!(put(known, Queue::DeleteVm).await, (3, 2), "somebody wrote since: both stand");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! copy-image: the captured image stands as a custom image in one lab.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -79,7 +79,8 @@ async fn make_document(
         lab: step.lab.clone(),
         factory_lab: build.factory_lab,
         settings: build.settings,
-        steps: Default::default(),
+        // Noted at once: without a state the listing could not say since when this message is awaited.
+        steps: BTreeMap::from([(Queue::CopyImage, StepState::begin(factory.clock.now()))]),
     };
     factory.ledger.create(key, &record, None).await?;
     Ok(true)

@@ -33,7 +33,8 @@ pub struct LabStorage {
 }
 
 impl LabStorage {
-    /// Starts a copy into a VHD; the container is made where it is missing, once for each lab and never asked for again.
+    /// Starts a copy into a VHD; the container is made where it is missing, once for each lab and never asked for again. A VHD
+    /// that is there already stays: another invocation was faster, and the next look judges it.
     ///
     /// # Errors
     /// If Blob Storage refuses.
@@ -43,13 +44,14 @@ impl LabStorage {
         source: &Secret<String>,
         metadata: &BTreeMap<String, String>,
     ) -> Result<(), AzureError> {
-        match self.container.start_copy(vhd, source, metadata).await {
-            Err(error) if error.code == NO_CONTAINER => {
-                self.container.create_if_missing().await?;
-                self.container.start_copy(vhd, source, metadata).await?;
-                Ok(())
-            }
-            started => started.map(|_| ()),
+        let mut started = self.container.start_copy(vhd, source, metadata).await;
+        if matches!(&started, Err(error) if error.code == NO_CONTAINER) {
+            self.container.create_if_missing().await?;
+            started = self.container.start_copy(vhd, source, metadata).await;
+        }
+        match started {
+            Err(error) if !error.is_precondition() => Err(error),
+            _ => Ok(()),
         }
     }
 

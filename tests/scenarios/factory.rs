@@ -21,7 +21,7 @@ use azure_sim::{
     work::WorkKind,
 };
 use image_factory::{
-    azure::BlobAuthorization,
+    azure::{BlobAuthorization, Container},
     dev::{
         in_process::{InProcess, InProcessOptions},
         outcome::{Outcome, RunCounts},
@@ -392,7 +392,10 @@ impl Factory {
 
     /// The result of a run, as `simulate` reports it.
     pub async fn outcome(&self, run: &RunId) -> Outcome {
+        // What is still to go wrong is not meant for the test's own reading.
+        let faults = std::mem::take(&mut self.host.sim.world().faults);
         let report = RunReport::read(&self.host.factory.ledger, run).await.unwrap();
+        self.host.sim.world().faults = faults;
         let report = report.unwrap_or_else(|| panic!("seed {}: {run} is not in the ledger", self.seed));
         let counts = RunCounts {
             messages: azure_sim::control::queues(&self.host.sim).values().map(|queue| queue.accepted).sum(),
@@ -433,13 +436,37 @@ impl Factory {
         found
     }
 
-    /// All documents of the ledger, by name, each with its metadata.
-    pub async fn ledger(&self) -> BTreeMap<String, (Vec<u8>, BTreeMap<String, String>)> {
+    /// The ledger's container.
+    pub fn ledger_container(&self) -> Container {
         let endpoint = self.host.sim.world().endpoints.blob(world::LEDGER_ACCOUNT);
         let azure = &self.host.factory.azure;
-        let container = azure
+        azure
             .container(&endpoint.parse().unwrap(), world::LEDGER_CONTAINER, BlobAuthorization::Bearer)
-            .unwrap();
+            .unwrap()
+    }
+
+    /// The container of VHDs in the storage account of a lab, by the lab's id.
+    pub fn vhds(&self, lab: &str) -> Container {
+        let account = self.state().lab(lab).unwrap().storage_account.clone();
+        let key = self.host.sim.world().storage.accounts[&account].keys[0].clone();
+        let endpoint = self.host.sim.world().endpoints.blob(&account);
+        let authorization = BlobAuthorization::SharedKey { account, key: key.into() };
+        let azure = &self.host.factory.azure;
+        azure.container(&endpoint.parse().unwrap(), "imagefactoryvhds", authorization).unwrap()
+    }
+
+    /// So many ticks of the cleanup timer.
+    pub async fn clean_up_times(&self, ticks: usize) {
+        for _ in 0..ticks {
+            self.host.clock().sleep(CLEANUP_PERIOD).await;
+            let tick = cleanup::tick(&self.host.factory).await;
+            assert!(tick.is_ok(), "seed {}: {tick:?}", self.seed);
+        }
+    }
+
+    /// All documents of the ledger, by name, each with its metadata.
+    pub async fn ledger(&self) -> BTreeMap<String, (Vec<u8>, BTreeMap<String, String>)> {
+        let container = self.ledger_container();
         let mut documents = BTreeMap::new();
         for blob in container.list("").await.unwrap() {
             let (bytes, _) = container.get(&blob.name).await.unwrap().unwrap();

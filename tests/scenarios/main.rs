@@ -12,6 +12,7 @@ mod happy;
 mod labs;
 mod messages;
 mod ownership;
+mod recovery;
 mod retirement;
 mod secrets;
 mod storms;

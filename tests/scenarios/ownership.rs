@@ -234,7 +234,7 @@ fn a_foreign_custom_image_of_the_same_name_stays_and_fails_its_lab_alone() {
 }
 
 #[test]
-fn a_vm_that_cannot_be_deleted_now_costs_no_image_and_goes_later() {
+fn a_vm_that_cannot_be_deleted_now_costs_no_image_and_goes_within_two_periods_of_cleanup() {
     scenario(async {
         let factory = Factory::new(&Files::only_linux()).await;
         let refusal = answer(
@@ -244,8 +244,6 @@ fn a_vm_that_cannot_be_deleted_now_costs_no_image_and_goes_later() {
         factory.http_faults([http_fault(Some("DELETE"), "/virtualmachines/", 0, 1, refusal)]);
         let outcome = factory.run().await;
         assert!(outcome.run.succeeded(), "its images stand in every lab");
-        assert_eq!(outcome.leftovers.vms.len(), 1, "and it is said what is left");
-        assert_eq!(outcome.leftovers.deployments.len(), 1);
         assert_eq!(outcome.run.run.status, Status::Succeeded);
         let [attention] = outcome.run.attention.as_slice() else { panic!("{:?}", outcome.run.attention) };
         assert_eq!((attention.item.as_str(), attention.step), (LINUX, Queue::DeleteVm));
@@ -253,13 +251,11 @@ fn a_vm_that_cannot_be_deleted_now_costs_no_image_and_goes_later() {
         assert!(
             outcome.run.remarks()[0].starts_with("attention: delete-vm of Linux/Docker.json: ScopeLocked")
         );
-        let hour = std::time::Duration::from_secs(3600);
         for _ in 0..2 {
-            factory.host.clock().sleep(13 * hour).await;
+            factory.host.clock().sleep(std::time::Duration::from_secs(600)).await;
             let tick = image_factory::steps::cleanup::tick(&factory.host.factory).await;
             assert!(tick.is_ok(), "{tick:?}");
         }
-        factory.host.clock().sleep(hour).await;
         let later = factory.outcome(&outcome.run.run.id).await;
         factory.assert_succeeded(&later);
     });

@@ -209,11 +209,12 @@ impl Container {
         BlobPages { container: self.clone(), prefix: prefix.to_owned(), marker: Marker::First }
     }
 
-    /// Asks the service to copy `source` here. A source in another account needs a SAS in its URL. Without metadata of
-    /// its own the blob gets the source's.
+    /// Asks the service to copy `source` here, where no blob may be yet: a request that comes late must not write over one
+    /// that was completed meanwhile. A source in another account needs a SAS in its URL. Without metadata of its own the blob
+    /// gets the source's.
     ///
     /// # Errors
-    /// As any call; transient (`PendingCopyOperation`) while another copy into this blob is pending.
+    /// As any call; a precondition if there is a blob; transient (`PendingCopyOperation`) while another copy into this blob is pending.
     pub async fn start_copy(
         &self,
         name: &str,
@@ -222,6 +223,7 @@ impl Container {
     ) -> Result<CopyStarted, AzureError> {
         let attempted = self.attempt("PUT copy to", name);
         let options = BlobClientStartCopyFromUrlOptions {
+            if_none_match: Some(Etag::from("*")),
             metadata: headers_of(&attempted, metadata)?,
             ..Default::default()
         };

@@ -121,3 +121,178 @@ async fn trouble_while_the_builds_are_written_down_loses_none_of_them() {
         assert_eq!(listed.len(), builds, "{url_part}");
     }
 }
+
+#[cfg(feature = "dev")]
+mod with_a_ledger {
+    use azure_sim::control::{FaultsSpec, HttpFaultSpec, set_faults};
+
+    use super::*;
+    use crate::{
+        azure::{BlobAuthorization, Condition, Container},
+        dev::{in_process::InProcess, world},
+        ledger::Record as _,
+        steps::fixtures::example,
+    };
+
+    fn first() -> Message {
+        let start =
+            StartRun { reason: crate::domain::RunReason::Manual, commit: None, only: None, force: false };
+        Message::first(RunId::parse("run-1").unwrap(), Step::StartRun(start))
+    }
+
+    /// The ledger's container, to spoil.
+    fn container(example: &InProcess) -> Container {
+        let endpoint = example.sim.world().endpoints.blob(world::LEDGER_ACCOUNT).parse().unwrap();
+        let azure = &example.factory.azure;
+        azure.container(&endpoint, world::LEDGER_CONTAINER, BlobAuthorization::Bearer).unwrap()
+    }
+
+    async fn record(example: &InProcess) -> RunRecord {
+        example.factory.ledger.read(&Key::run(&first().run)).await.unwrap().unwrap().0
+    }
+
+    async fn failure(example: &InProcess) -> Failure {
+        let record = record(example).await;
+        record.step(Queue::StartRun).and_then(StepState::failure).cloned().unwrap()
+    }
+
+    /// So many answers to requests with this method for what holds `url_part` are this status.
+    fn fail(example: &InProcess, method: &str, url_part: &str, times: u32, status: u16) {
+        let fault = HttpFaultSpec {
+            method: Some(method.to_owned()),
+            url_part: url_part.to_owned(),
+            times: Some(times),
+            status: Some(status),
+            ..Default::default()
+        };
+        set_faults(&example.sim, &FaultsSpec { http: vec![fault], ..Default::default() });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_build_whose_document_is_missing_is_written_down_and_begun_again() {
+        let (example, builds) = example().await;
+        example.factory.handle(&first()).await.unwrap();
+        let run = record(&example).await;
+        let lost = Key::build(&run.run, &run.builds[0].vm_name);
+        assert!(container(&example).delete(&lost.to_string()).await.unwrap());
+        let before = example.messages();
+        example.factory.handle(&first().numbered(2)).await.unwrap();
+        assert!(example.factory.ledger.read::<BuildRecord>(&lost).await.unwrap().is_some());
+        // Duplicate detection drops the first messages that it has just seen; a later look sends them again.
+        assert_eq!(record(&example).await.facts(Queue::StartRun).unwrap().begun, FANNED_OUT);
+        assert_eq!(example.messages() - before, 1);
+        example.clock().sleep(Duration::from_secs(1200)).await;
+        let before = example.messages();
+        example.factory.handle(&first().numbered(2)).await.unwrap();
+        assert!(example.messages() - before >= builds as u64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_whose_pinned_configuration_is_gone_before_its_builds_are_written_ends_with_a_reason() {
+        let (example, _) = example().await;
+        fail(&example, "PUT", "/builds/", 1, 503);
+        example.factory.handle(&first()).await.unwrap();
+        assert_eq!(record(&example).await.status(), ItemStatus::Open);
+        assert!(container(&example).delete("configurations/run-1.json").await.unwrap());
+        example.factory.handle(&first().numbered(2)).await.unwrap();
+        assert_eq!(failure(&example).await.code, UNUSABLE_CONFIGURATION);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_lost_builds_for_good_waits_for_the_others_and_then_ends_with_the_reason() {
+        let (example, _) = example().await;
+        example.factory.handle(&first()).await.unwrap();
+        assert!(container(&example).delete("configurations/run-1.json").await.unwrap());
+        let run = record(&example).await;
+        let (lost, others) = run.builds.split_first().unwrap();
+        let key = |build: &RunBuild| Key::build(&run.run, &build.vm_name);
+        container(&example).delete(&key(lost).to_string()).await.unwrap();
+        example.factory.handle(&first().numbered(2)).await.unwrap();
+        assert_eq!(record(&example).await.status(), ItemStatus::Open);
+        for build in others {
+            let end = |build: &mut BuildRecord| {
+                let ended = crate::steps::fixtures::failed(crate::steps::fixtures::NOW);
+                build.steps = BTreeMap::from([(Queue::CreateVm, ended.clone()), (Queue::DeleteVm, ended)]);
+                true
+            };
+            example.factory.ledger.update(&key(build), end, |_| None).await.unwrap();
+        }
+        example.factory.handle(&first().numbered(3)).await.unwrap();
+        assert_eq!(failure(&example).await.code, UNUSABLE_CONFIGURATION);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pinned_configuration_that_somebody_spoilt_is_the_runs_failure() {
+        let (example, _) = example().await;
+        let (container, spoilt) = (container(&example), b"{\"Labs.json\": 3}".to_vec());
+        container.put("configurations/run-1.json", spoilt, &BTreeMap::new(), Condition::None).await.unwrap();
+        example.factory.handle(&first()).await.unwrap();
+        assert_eq!(failure(&example).await.code, crate::ledger::MALFORMED_LEDGER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ledger_that_refuses_for_good_is_no_reason_to_wait() {
+        let (example, _) = example().await;
+        example.factory.handle(&first()).await.unwrap();
+        for (status, waits) in [(503, true), (403, false)] {
+            fail(&example, "GET", "/runs/", 1, status);
+            let handled = example.factory.handle(&first().numbered(2)).await;
+            assert_eq!(handled.is_ok(), waits, "{status}: {handled:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_build_knows_what_the_run_does_beside_it() {
+        let (example, builds) = example().await;
+        example.factory.handle(&first()).await.unwrap();
+        let run = record(&example).await;
+        let mut copies: BTreeMap<String, usize> = BTreeMap::new();
+        let mut documents = Vec::new();
+        for build in &run.builds {
+            let key = Key::build(&run.run, &build.vm_name);
+            let (document, _) = example.factory.ledger.read::<BuildRecord>(&key).await.unwrap().unwrap();
+            assert_eq!(document.plan.labs.len(), build.lab_count);
+            for lab in &document.plan.labs {
+                assert!(run.labs.contains(lab));
+                *copies.entry(lab.subscription_id().to_ascii_lowercase()).or_default() += 1;
+            }
+            documents.push(document);
+        }
+        for document in documents {
+            let siblings = document.siblings.unwrap();
+            assert_eq!(siblings.builds, builds);
+            assert!(siblings.copies.iter().all(|(id, number)| copies.get(id) == Some(number)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sixteen_that_need_a_lab_at_once_look_it_up_once() {
+        let (example, _) = example().await;
+        let lab = example.factory.factory_lab.clone().unwrap();
+        let calls = || {
+            let counts = azure_sim::control::counts(&example.sim);
+            counts.arm_reads + counts.arm_writes
+        };
+        let storages = &example.factory.storages;
+        let before = calls();
+        try_join_all((0..16).map(|_| storages.get(&lab))).await.unwrap();
+        assert_eq!(calls() - before, 3, "the lab, its account and its key");
+        storages.forget(&[]);
+        storages.get(&lab).await.unwrap();
+        assert_eq!(calls() - before, 3);
+        storages.forget(&[&lab]);
+        storages.get(&lab).await.unwrap();
+        assert_eq!(calls() - before, 6);
+        example.clock().sleep(Duration::from_secs(3601)).await;
+        storages.get(&lab).await.unwrap();
+        assert_eq!(calls() - before, 9);
+    }
+}
+
+#[test]
+fn the_looks_at_a_run_cost_its_copies_no_more_when_it_is_large() {
+    let listings =
+        |items: u32| f64::from(items / 5000 + 1) / (BOUNDS.most + FOR_EACH_ITEM * items).as_secs_f64();
+    let [small, large] = [100, 100_000].map(|items| listings(items) / f64::from(items));
+    assert!(large < small / 50.0, "{large} listings a second and copy, where a small run has {small}");
+}
