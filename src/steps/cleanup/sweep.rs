@@ -158,9 +158,8 @@ async fn sweep_images(
     let mut clean = true;
     for image in factory.azure.custom_images(&storage.lab.address).await? {
         let Some(copy) = unfinished(&image, lab, runs) else { continue };
-        // An image that once stood is retirement's matter, whatever became of it.
-        let stood = factory.ledger.read::<CopyRecord>(&copy).await?;
-        if stood.is_some_and(|(copy, _)| copy.status() == ItemStatus::Succeeded) {
+        let copy = factory.ledger.read::<CopyRecord>(&copy).await?;
+        if copy.is_some_and(|(copy, _)| stood(&copy, &image)) {
             continue;
         }
         clean = false;
@@ -168,6 +167,11 @@ async fn sweep_images(
         done.removed.push(format!("custom image {} of lab {}", image.name, lab.lab_name()));
     }
     Ok(clean)
+}
+
+/// Whether the image stood once: then it is retirement's matter, whatever became of it.
+fn stood(copy: &CopyRecord, image: &CustomImage) -> bool {
+    copy.status() == ItemStatus::Succeeded && copy.image_name.as_str().eq_ignore_ascii_case(&image.name)
 }
 
 /// The copy of a custom image of ours that never came to be and that nobody waits for.
