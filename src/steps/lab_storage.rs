@@ -68,8 +68,9 @@ impl LabStorage {
     }
 }
 
-/// What is known of a lab, and since when. Locked while it is looked up: those that come meanwhile wait for the answer.
-type Known = Arc<tokio::sync::Mutex<Option<(OffsetDateTime, LabStorage)>>>;
+/// What came of looking a lab up, and when. Locked meanwhile: those that come then wait for the answer, and share it even if
+/// it is a refusal.
+type Known = Arc<tokio::sync::Mutex<Option<(OffsetDateTime, Result<LabStorage, AzureError>)>>>;
 
 /// The labs that were looked up lately. Only a cache: every process may start with an empty one.
 #[derive(Clone)]
@@ -89,19 +90,20 @@ impl LabStorages {
     /// # Errors
     /// If Azure refuses, or the lab is not there: then permanently, since a lab does not come by waiting.
     pub async fn get(&self, lab: &LabId) -> Result<LabStorage, AzureError> {
+        let asked = self.clock.now();
         let known = {
             let mut labs = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             labs.entry(lab.clone()).or_default().clone()
         };
         let mut known = known.lock().await;
-        if let Some((since, storage)) = &*known
-            && self.clock.now() - *since < KNOWN_FOR
-        {
-            return Ok(storage.clone());
+        match &*known {
+            Some((at, found)) if *at > asked => return found.clone(),
+            Some((at, Ok(storage))) if asked - *at < KNOWN_FOR => return Ok(storage.clone()),
+            _ => {}
         }
-        let storage = self.look_up(lab).await?;
-        *known = Some((self.clock.now(), storage.clone()));
-        Ok(storage)
+        let found = self.look_up(lab).await;
+        *known = Some((self.clock.now(), found.clone()));
+        found
     }
 
     /// Looks these labs up again next time: an account refused a key that was known.

@@ -71,7 +71,8 @@ impl ItemStep for InLab {
             let images = factory.azure.custom_images(&lab, None).await?;
             Ok(images.iter().map(|image| Users::default().standing(image)).collect())
         };
-        let weighed = brake::weighed(factory, &record.run, &key, &record.lab, Stock::CustomImages, all).await?;
+        let weighed =
+            brake::weighed(factory, &record.run, &key, &record.lab, Stock::CustomImages, all).await?;
         if weighed.held {
             keep_all(&verdicts, state, brake::HELD);
             let place = format!("lab {}", record.lab.lab_name());

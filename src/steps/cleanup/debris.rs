@@ -194,10 +194,10 @@ pub(super) fn stray<'a>(
             (Life::Over, false) if !is_ignored(vm) && !entry.state.eq_ignore_ascii_case("Deleting") => {
                 stray.push((entry.name.as_str(), Action::Cancel));
             }
-            (Life::Live, true) if entry.succeeded() => {
-                if entry.timestamp.is_some_and(|at| now - at > SEEN_AFTER) {
-                    dispensable.push((entry.name.as_str(), Action::Remove));
-                }
+            (Life::Live, true)
+                if entry.succeeded() && entry.timestamp.is_some_and(|at| now - at > SEEN_AFTER) =>
+            {
+                dispensable.push((entry.name.as_str(), Action::Remove));
             }
             _ => {}
         }

@@ -96,13 +96,14 @@ async fn read_overdue<R: Record>(
     now: OffsetDateTime,
 ) -> Result<Vec<R>, AzureError> {
     let late = page.iter().filter(|entry| entry.status == ItemStatus::Open && may_be_overdue(entry, now));
-    let reads = late.map(|entry| {
-        let (ledger, key) = (factory.ledger.clone(), entry.key.clone());
-        async move { ledger.read::<R>(&key).await }
+    let late: Vec<Key> = late.map(|entry| entry.key.clone()).collect();
+    let ledger = factory.ledger.clone();
+    let reads = stream::iter(late).map(move |key| {
+        let ledger = ledger.clone();
+        async move { Ok(ledger.read::<R>(&key).await?.map(|(record, _)| record)) }
     });
-    let reads: Vec<_> = reads.collect();
-    let found: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
-    Ok(found.into_iter().flatten().map(|(record, _)| record).collect())
+    let found = reads.buffered(READS_AT_ONCE).try_filter_map(async |found| Ok(found));
+    found.try_collect().await
 }
 
 /// Whether a document is worth reading: its listing says that its wake-up is late, or does not say when it is.

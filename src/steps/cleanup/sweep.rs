@@ -156,7 +156,7 @@ async fn sweep_images(
     done: &mut Done,
 ) -> Result<bool, AzureError> {
     let mut clean = true;
-    for image in factory.azure.custom_images(&storage.lab.address).await? {
+    for image in factory.azure.custom_images(&storage.lab.address, None).await? {
         let Some(copy) = unfinished(&image, lab, runs) else { continue };
         let copy = factory.ledger.read::<CopyRecord>(&copy).await?;
         if copy.is_some_and(|(copy, _)| stood(&copy, &image)) {

@@ -5,7 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::{announce, brake::{self, Stock}, keep_all, note_kept, note_stayed, retiring};
+use super::{
+    announce,
+    brake::{self, Stock},
+    keep_all, note_kept, note_stayed, retiring,
+};
 use crate::{
     azure::{AzureError, BlobItem, Container},
     domain::{
@@ -55,7 +59,8 @@ impl ItemStep for InFactory {
 
         let key = Key::vhd_retirement(&record.run, &record.factory_lab);
         let all = async { Ok(captured(&container.list("").await?)) };
-        let weighed = brake::weighed(factory, &record.run, &key, &record.factory_lab, Stock::Vhds, all).await?;
+        let weighed =
+            brake::weighed(factory, &record.run, &key, &record.factory_lab, Stock::Vhds, all).await?;
         if weighed.held {
             note_kept(&verdicts, state);
             keep_all(&verdicts, state, brake::HELD);

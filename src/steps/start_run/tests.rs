@@ -286,6 +286,11 @@ mod with_a_ledger {
         example.clock().sleep(Duration::from_secs(3601)).await;
         storages.get(&lab).await.unwrap();
         assert_eq!(calls() - before, 9);
+        storages.forget(&[&lab]);
+        fail(&example, "GET", "/labs/", 1, 503);
+        let refused = futures::future::join_all((0..16).map(|_| storages.get(&lab))).await;
+        assert!(refused.iter().all(Result::is_err), "a refusal is shared, or each would wait for its own");
+        assert!(storages.get(&lab).await.is_ok(), "and asked about again");
     }
 }
 
