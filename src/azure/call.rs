@@ -1,14 +1,19 @@
-//! A log line for each call.
+//! What happens around each call: a log line, and a look at Azure's clock.
 
 use std::sync::Arc;
 
 use azure_core::http::{
     Context, Request,
+    headers::{HeaderName, Headers},
     policies::{Policy, PolicyResult},
 };
 use factory_clock::Clock;
+use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 use super::error::correlation_id;
+
+/// An answer's date is in whole seconds and some time on its way; a smaller difference does no harm.
+const CLOCK_TOLERANCE: time::Duration = time::Duration::seconds(30);
 
 /// Logs what was called, what came back and how long it took; never a query, a header or a body, where secrets are.
 #[derive(Debug)]
@@ -19,6 +24,17 @@ pub(super) struct LogCall {
 impl LogCall {
     pub(super) fn new(clock: Clock) -> Self {
         Self { clock }
+    }
+
+    /// Every answer says when it was given. Whoever schedules messages and signs requests by a wrong clock of its own polls
+    /// without end, waits for hours, or is refused; so Azure's clock counts.
+    fn set_clock(&self, headers: &Headers) {
+        let date = headers.get_optional_str(&HeaderName::from_static("date"));
+        let date = date.and_then(|text| OffsetDateTime::parse(text, &Rfc2822).ok());
+        if let Some(wrong) = date.and_then(|date| self.clock.set(date, CLOCK_TOLERANCE)) {
+            let seconds = wrong.whole_seconds();
+            tracing::warn!(seconds, "this machine's clock differs from Azure's, which counts from now on");
+        }
     }
 }
 
@@ -37,6 +53,10 @@ impl Policy for LogCall {
         let milliseconds = (self.clock.now() - started).whole_milliseconds();
         match &result {
             Ok(answer) => {
+                // What was long on its way says nothing about now.
+                if milliseconds < CLOCK_TOLERANCE.whole_milliseconds() {
+                    self.set_clock(answer.headers());
+                }
                 let status = u16::from(answer.status());
                 let correlation = correlation_id(answer.headers()).unwrap_or_default();
                 // A 404 is the usual answer to "is it there already?".

@@ -154,6 +154,7 @@ impl Instance {
         outbox: Arc<dyn Outbox>,
     ) -> anyhow::Result<Self> {
         let sim = &surroundings.sim;
+        let clock = clock.adjustable();
         let azure = Azure::new(AzureOptions {
             resource_manager: "https://management.azure.com".parse()?,
             credential: Arc::new(SimIdentity(sim.clone())),

@@ -115,7 +115,7 @@ impl Settings {
             }
         };
         let clock = match get(CLOCK_VARIABLE).map_or(Ok(Clock::system()), str::parse) {
-            Ok(clock) => Some(clock),
+            Ok(clock) => Some(clock.adjustable()),
             Err(error) => {
                 problems.push(format!("{CLOCK_VARIABLE}: {error}"));
                 None

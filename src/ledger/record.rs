@@ -13,7 +13,7 @@ use crate::{
     azure::{AzureError, OperationUrl},
     domain::{
         DeploymentName, FactorySettings, ImageName, ImagePath, LabId, OsType, RunId, RunReason, VmName,
-        messages::{FIRST_ATTEMPT, Queue},
+        messages::{FIRST_ATTEMPT, Queue, StartRun},
     },
 };
 
@@ -224,6 +224,9 @@ pub struct RunRecord {
     /// When it started.
     #[serde(with = "time::serde::rfc3339")]
     pub started_at: OffsetDateTime,
+    /// What was asked for, until the run is planned: whoever takes it up has to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<StartRun>,
     /// The lab in which images are made, once it was found.
     pub factory_lab: Option<LabId>,
     /// The settings that it is pinned to.

@@ -48,26 +48,47 @@ const UNUSABLE_CONFIGURATION: &str = "UnusableConfiguration";
 /// Handles a message of the queue `start-run`: the first one plans the run.
 pub async fn handle(factory: &Factory, message: &Message, start: &StartRun) -> Result<Told, StepError> {
     let key = Key::run(&message.run);
-    match factory.ledger.read::<RunRecord>(&key).await {
-        Ok(Some(_)) => {}
-        Ok(None) => {
-            if let Err(error) = plan_run(factory, &message.run, start).await {
-                return turn::later(factory, message, &error).await;
-            }
-        }
-        Err(error) => return turn::later(factory, message, &error).await,
+    match plan(factory, &key, &message.run, start).await {
+        Ok(()) => turn::take(factory, &Run, &key, message).await,
+        Err(error) => turn::later(factory, message, &error).await,
     }
-    turn::take(factory, &Run, &key, message).await
 }
 
-/// Writes the run's document: its plan, or why there is none.
-async fn plan_run(factory: &Factory, run: &RunId, start: &StartRun) -> Result<(), AzureError> {
-    let now = factory.clock.now();
-    let mut record = RunRecord {
+/// Makes the run's document if there is none, and the plan if there is none. The document comes first: a run that is known can
+/// be taken up again, whatever is lost while it is being planned.
+async fn plan(factory: &Factory, key: &Key, run: &RunId, start: &StartRun) -> Result<(), AzureError> {
+    let record = match factory.ledger.read::<RunRecord>(key).await? {
+        Some((record, _)) => record,
+        None => {
+            let record = asked_for(run, start, factory.clock.now());
+            factory.ledger.create(key, &record, None).await?;
+            record
+        }
+    };
+    let Some(start) = record.asked.clone() else {
+        return Ok(());
+    };
+    let planned = with_plan(factory, record, &start).await?;
+    let change = |stored: &mut RunRecord| {
+        // Another invocation may have planned it meanwhile: then its plan stands.
+        let is_first = stored.asked.is_some();
+        if is_first {
+            *stored = planned.clone();
+        }
+        is_first
+    };
+    factory.ledger.update::<RunRecord>(key, change, |_| None).await?;
+    Ok(())
+}
+
+/// A run that is known and nothing more.
+fn asked_for(run: &RunId, start: &StartRun, now: OffsetDateTime) -> RunRecord {
+    RunRecord {
         run: run.clone(),
         reason: start.reason,
         commit: start.commit.clone(),
         started_at: now,
+        asked: Some(start.clone()),
         factory_lab: None,
         settings: FactorySettings::default(),
         approve_retirement: start.approve_retirement,
@@ -75,15 +96,24 @@ async fn plan_run(factory: &Factory, run: &RunId, start: &StartRun) -> Result<()
         builds: Vec::new(),
         labs: Vec::new(),
         steps: BTreeMap::new(),
-    };
+    }
+}
+
+/// The run with its plan, or with why there is none.
+async fn with_plan(
+    factory: &Factory,
+    mut record: RunRecord,
+    start: &StartRun,
+) -> Result<RunRecord, AzureError> {
+    record.asked = None;
     if let Err(failure) = plan_into(factory, &mut record, start).await? {
+        let now = factory.clock.now();
         let ending = Some(Ending::Failed { failure });
         let state =
             StepState { ending, ended_at: Some(now), attempt: FIRST_ATTEMPT, ..StepState::begin(now) };
         record.steps.insert(Queue::StartRun, state);
     }
-    factory.ledger.create(&Key::run(run), &record, None).await?;
-    Ok(())
+    Ok(record)
 }
 
 /// Pins the configuration and plans from it.

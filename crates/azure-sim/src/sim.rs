@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use factory_clock::Clock;
+use time::OffsetDateTime;
 
 use crate::{
     Endpoints, Service, World, arm,
@@ -86,7 +87,10 @@ impl Sim {
         let service = self.world().endpoints.service_of(request.uri()).ok_or(ConnectionReset)?;
         let (there, back) = self.latency(&service, &request);
         self.0.clock.sleep(there).await;
-        let answer = self.answer(&service, &request);
+        let mut answer = self.answer(&service, &request);
+        if let Ok((response, _)) = &mut answer {
+            date(response, self.0.clock.now());
+        }
         let delay = match answer {
             Ok((_, delay)) => delay,
             Err(_) => Duration::ZERO,
@@ -141,5 +145,14 @@ impl Sim {
         let subject = format!("{} {} {}", request.method(), request.uri().path(), world.now());
         let half = world.latencies.draw(span, &subject) / 2;
         (half, half)
+    }
+}
+
+/// Every service says when it answered.
+fn date(response: &mut Response, now: OffsetDateTime) {
+    if !response.headers().contains_key(http::header::DATE)
+        && let Ok(value) = storage::http_date(now).parse()
+    {
+        response.headers_mut().insert(http::header::DATE, value);
     }
 }

@@ -7,7 +7,10 @@
 use std::{
     fmt,
     str::FromStr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -26,9 +29,23 @@ pub struct Clock(Arc<Kind>);
 #[derive(Debug)]
 enum Kind {
     System,
-    Scaled { anchor: SystemTime, speed: f64 },
-    Virtual { origin: OffsetDateTime, started: tokio::time::Instant },
-    Skewed { by: time::Duration, clock: Clock },
+    Scaled {
+        anchor: SystemTime,
+        speed: f64,
+    },
+    Virtual {
+        origin: OffsetDateTime,
+        started: tokio::time::Instant,
+    },
+    Skewed {
+        by: time::Duration,
+        clock: Clock,
+    },
+    /// Shows so many milliseconds more than `clock`.
+    Adjustable {
+        offset: AtomicI64,
+        clock: Clock,
+    },
 }
 
 impl Clock {
@@ -64,6 +81,26 @@ impl Clock {
         Self(Arc::new(Kind::Skewed { by, clock: self.clone() }))
     }
 
+    /// This clock, ready to be set by somebody who knows better ([`Clock::set`]).
+    pub fn adjustable(&self) -> Self {
+        Self(Arc::new(Kind::Adjustable { offset: AtomicI64::new(0), clock: self.clone() }))
+    }
+
+    /// Sets an adjustable clock, and all clones of it, to show `moment` now, if it is wrong by more than `tolerance`; answers
+    /// by how much it was wrong then (positive: it was fast). Other clocks stay as they are.
+    pub fn set(&self, moment: OffsetDateTime, tolerance: time::Duration) -> Option<time::Duration> {
+        let Kind::Adjustable { offset, clock } = &*self.0 else {
+            return None;
+        };
+        let wrong = self.now() - moment;
+        if wrong.abs() <= tolerance {
+            return None;
+        }
+        let by = (moment - clock.now()).whole_milliseconds();
+        offset.store(i64::try_from(by).unwrap_or_default(), Ordering::Relaxed);
+        Some(wrong)
+    }
+
     /// The clock that [`CLOCK_VARIABLE`] describes; the system's clock where the variable is not set.
     ///
     /// # Errors
@@ -79,7 +116,7 @@ impl Clock {
     pub fn speed(&self) -> f64 {
         match &*self.0 {
             Kind::Scaled { speed, .. } => *speed,
-            Kind::Skewed { clock, .. } => clock.speed(),
+            Kind::Skewed { clock, .. } | Kind::Adjustable { clock, .. } => clock.speed(),
             Kind::System | Kind::Virtual { .. } => 1.0,
         }
     }
@@ -94,6 +131,9 @@ impl Clock {
             }
             Kind::Virtual { origin, started } => *origin + started.elapsed(),
             Kind::Skewed { by, clock } => clock.now().saturating_add(*by),
+            Kind::Adjustable { offset, clock } => {
+                clock.now().saturating_add(time::Duration::milliseconds(offset.load(Ordering::Relaxed)))
+            }
         }
     }
 
@@ -127,6 +167,7 @@ impl fmt::Display for Clock {
             }
             Kind::Virtual { .. } => f.write_str("virtual"),
             Kind::Skewed { by, clock } => write!(f, "skewed by {by}: {clock}"),
+            Kind::Adjustable { clock, .. } => write!(f, "adjustable: {clock}"),
         }
     }
 }
@@ -183,6 +224,19 @@ mod tests {
         let sped_up = Clock::scaled(300.0).unwrap().skewed(time::Duration::HOUR);
         assert_eq!(sped_up.speed(), 300.0);
         assert!(sped_up.to_string().parse::<Clock>().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_adjustable_clock_is_set_only_where_it_is_wrong() {
+        let right = Clock::virtual_from(datetime!(2026-11-22 13:00 UTC));
+        let clock = right.skewed(time::Duration::minutes(7)).adjustable();
+        let (clone, tolerance) = (clock.clone(), time::Duration::seconds(30));
+        assert_eq!(clock.set(right.now(), tolerance), Some(time::Duration::minutes(7)));
+        assert_eq!(clone.now(), right.now());
+        assert_eq!(clock.set(right.now() + tolerance, tolerance), None);
+        clock.sleep(Duration::from_secs(60)).await;
+        assert_eq!(clock.now(), right.now());
+        assert_eq!(right.set(clock.now() - time::Duration::HOUR, tolerance), None, "others cannot be set");
     }
 
     #[test]

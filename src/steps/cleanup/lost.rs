@@ -31,14 +31,14 @@ pub(super) async fn repeat(
     done: &mut Done,
 ) -> Result<OpenRun, CleanupError> {
     let now = factory.clock.now();
-    // A run whose first turn never came has no state yet.
-    let again = StartRun {
+    // A run that is not planned yet remembers what was asked for; afterwards the plan tells.
+    let again = run.asked.clone().unwrap_or_else(|| StartRun {
         reason: run.reason,
         commit: run.commit.clone(),
         only: None,
         force: false,
         approve_retirement: run.approve_retirement,
-    };
+    });
     let own =
         overdue(&run, now).into_iter().map(|lost| lost.for_step(&run.run, Step::StartRun(again.clone())));
     send(factory, own.collect(), done).await?;

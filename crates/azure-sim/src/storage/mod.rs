@@ -37,6 +37,7 @@ mod xml;
 
 pub use account::Account;
 pub use export::{close_export, disk_content, open_export};
+pub(crate) use request::http_date;
 
 use crate::{Request, Response, Service, World};
 

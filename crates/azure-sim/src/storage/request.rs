@@ -169,7 +169,7 @@ pub(super) fn url_of(endpoints: &Endpoints, account: &str, (container, blob): &B
 }
 
 /// A moment as HTTP headers write it.
-pub(super) fn http_date(moment: OffsetDateTime) -> String {
+pub(crate) fn http_date(moment: OffsetDateTime) -> String {
     moment.to_offset(time::UtcOffset::UTC).format(HTTP_DATE).unwrap_or_default()
 }
 
