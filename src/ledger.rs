@@ -2,7 +2,7 @@
 //!
 //! Reads answer the document with its ETag; a write names the ETag that it read, so the later of two writers is refused
 //! and looks again ([`Ledger::update`]). A document's status, and when its next step wants to be woken, also stand in the
-//! blob's metadata: a listing of 5,000 a call tells how a run stands without reading a document.
+//! blob's metadata: a listing of 1,000 a call tells how a run stands without reading a document.
 //!
 //! | blob | holds |
 //! |---|---|
@@ -134,7 +134,7 @@ impl From<BlobItem> for Entry {
     }
 }
 
-/// A listing, a page of at most 5,000 at a time: a run of 100,000 copies need not fit into memory.
+/// A listing, a page of at most 1,000 at a time: a run of 100,000 copies need not fit into memory.
 #[derive(Debug)]
 pub struct Entries(BlobPages);
 

@@ -32,7 +32,7 @@ use crate::{
 
 /// Between two looks at how the run stands. The lateness of the last look delays nobody: images do not wait for the run.
 const BOUNDS: Bounds = Bounds::seconds(15, 180).of_elapsed(10);
-/// A look lists all builds and copies, 5,000 a call. It waits this much longer for each that is listed, so that the looks at
+/// A look lists all builds and copies, 1,000 a call. It waits this much longer for each that is listed, so that the looks at
 /// a large run cost each of its copies as little as those at a small one.
 const FOR_EACH_ITEM: Duration = Duration::from_millis(3);
 /// A run that is open for longer than all its steps' deadlines and this is ended: room for taking back and for a bad day.

@@ -58,11 +58,9 @@ pub(super) async fn repeat(
                 }
             }
         }
-        let copies = read_overdue::<CopyRecord>(factory, &page, now).await?;
-        send(factory, copies.iter().flat_map(|copy| lost_of_copy(copy, now)).collect(), done).await?;
+        send(factory, lost_of_page(factory, &page, lost_of_copy).await?, done).await?;
     }
-    let overdue = read_overdue::<BuildRecord>(factory, &builds, now).await?;
-    send(factory, overdue.iter().flat_map(|build| lost_of_build(build, now)).collect(), done).await?;
+    send(factory, lost_of_page(factory, &builds, lost_of_build).await?, done).await?;
     let builds: BTreeMap<Key, Entry> = builds.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
     for build in &run.builds {
         let vm = build.vm_name.as_str();
@@ -89,21 +87,24 @@ async fn send(factory: &Factory, lost: Vec<Message>, done: &mut Done) -> Result<
     Ok(factory.outbox.send(lost.into_iter().map(envelope).collect()).await?)
 }
 
-/// Reads the documents of the open items whose wake-up is late.
-async fn read_overdue<R: Record>(
+/// Reads the documents of the open items whose wake-up is late, and keeps no more of them than the messages that were lost.
+async fn lost_of_page<R: Record>(
     factory: &Factory,
     page: &[Entry],
-    now: OffsetDateTime,
-) -> Result<Vec<R>, AzureError> {
+    lost: fn(&R, OffsetDateTime) -> Vec<Message>,
+) -> Result<Vec<Message>, AzureError> {
+    let now = factory.clock.now();
     let late = page.iter().filter(|entry| entry.status == ItemStatus::Open && may_be_overdue(entry, now));
     let late: Vec<Key> = late.map(|entry| entry.key.clone()).collect();
     let ledger = factory.ledger.clone();
     let reads = stream::iter(late).map(move |key| {
         let ledger = ledger.clone();
-        async move { Ok(ledger.read::<R>(&key).await?.map(|(record, _)| record)) }
+        async move {
+            let found = ledger.read::<R>(&key).await?;
+            Ok(found.map(|(record, _)| lost(&record, now)).unwrap_or_default())
+        }
     });
-    let found = reads.buffered(READS_AT_ONCE).try_filter_map(async |found| Ok(found));
-    found.try_collect().await
+    reads.buffered(READS_AT_ONCE).try_concat().await
 }
 
 /// Whether a document is worth reading: its listing says that its wake-up is late, or does not say when it is.
