@@ -180,8 +180,8 @@ impl Weight {
     }
 }
 
-/// Weighs what `run` does to a lab with these `images`, if it brings a new image of each of `paths`. What a person pinned
-/// stays; what is in use is not looked at, so the lab may stay larger than this says. Paths that are new in the lab do not
+/// Weighs what `run` does to a lab with these `images`, if it brings a new image of each of `paths`. What a person pinned and
+/// what is in use stays. Paths that are new in the lab do not
 /// count: they replace nothing.
 pub fn weigh(images: &[StandingImage], run: &RunId, paths: &BTreeSet<ImagePath>, keep: usize) -> Weight {
     let mut by_path: BTreeMap<ImagePath, Vec<&StandingImage>> = BTreeMap::new();
@@ -201,8 +201,8 @@ pub fn weigh(images: &[StandingImage], run: &RunId, paths: &BTreeSet<ImagePath>,
             return images.len();
         }
         let images = newest_first(images.iter().copied());
-        let stay =
-            images.iter().enumerate().filter(|(at, image)| *at < older || tag(image, KEEP_TAG).is_some());
+        let stays = |image: &StandingImage| tag(image, KEEP_TAG).is_some() || !image.used_by.is_empty();
+        let stay = images.iter().enumerate().filter(|(at, image)| *at < older || stays(image));
         1 + stay.count()
     };
     Weight { before, after: by_path.iter().map(after).sum() }

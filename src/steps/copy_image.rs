@@ -174,7 +174,8 @@ impl ItemStep for CopyImage {
         let (lab, image_name) = (&storage.lab.address, record.image_name.as_str());
         match factory.azure.custom_image(lab, image_name).await? {
             Some(image) if tags::made_by(&image.tags, &record.run) => {
-                if !image.is_being_deleted() {
+                let now = factory.clock.now();
+                if !image.is_being_deleted() || pace::stalls(&mut state.facts.begun_at, now) {
                     factory.azure.delete_custom_image(lab, image_name).await?;
                 }
                 Ok(Some(AFTER_DELETION))

@@ -29,7 +29,8 @@ pub struct DeleteVm;
 enum Action {
     CancelDeployment,
     GiveSasBackThenDelete,
-    WaitForDeletion,
+    AwaitVm,
+    AwaitDeployment,
     DeleteDeployment,
     Done,
 }
@@ -55,7 +56,15 @@ impl ItemStep for DeleteVm {
         let (vm_name, deployment_name) = (record.plan.vm_name.as_str(), record.deployment());
         let vm = azure.lab_vm(lab, vm_name).await?;
         let deployment = azure.deployment(subscription, group, deployment_name.as_str()).await?;
-        Ok(match decide(vm.as_ref(), deployment.as_ref(), record) {
+        let now = factory.clock.now();
+        let action = match decide(vm.as_ref(), deployment.as_ref(), record) {
+            Action::AwaitVm if pace::stalls(&mut state.facts.begun_at, now) => Action::GiveSasBackThenDelete,
+            Action::AwaitDeployment if pace::stalls(&mut state.facts.begun_at, now) => {
+                Action::DeleteDeployment
+            }
+            action => action,
+        };
+        Ok(match action {
             Action::CancelDeployment => {
                 azure.cancel_deployment(subscription, group, deployment_name.as_str()).await?;
                 Next::wait(SOON, "the deployment to be cancelled")
@@ -70,7 +79,7 @@ impl ItemStep for DeleteVm {
                     Started::Running { .. } => Next::wait(deleting(record), "the VM to be deleted"),
                 }
             }
-            Action::WaitForDeletion => Next::wait(deleting(record), "the deletion to end"),
+            Action::AwaitVm | Action::AwaitDeployment => Next::wait(deleting(record), "the deletion to end"),
             Action::DeleteDeployment => {
                 // Only the entry in the history, which is limited to 800; what it made is not touched by this.
                 azure.delete_deployment(subscription, group, deployment_name.as_str()).await?;
@@ -100,11 +109,11 @@ fn decide(vm: Option<&LabVm>, deployment: Option<&Deployment>, record: &BuildRec
     let ignored = vm.is_some_and(|vm| tags::ignored(&vm.tags));
     let vm = vm.filter(|vm| !ignored && tags::made_by(&vm.tags, &record.run));
     match (deployment, vm) {
-        (Some(deployment), _) if is_deleting(&deployment.state) => Action::WaitForDeletion,
+        (Some(deployment), _) if is_deleting(&deployment.state) => Action::AwaitDeployment,
         // To stop it would be to meddle with the VM; cleanup removes the entry once it is old.
         (Some(deployment), _) if !deployment.is_final() && ignored => Action::Done,
         (Some(deployment), _) if !deployment.is_final() => Action::CancelDeployment,
-        (_, Some(vm)) if is_deleting(&vm.provisioning_state) => Action::WaitForDeletion,
+        (_, Some(vm)) if is_deleting(&vm.provisioning_state) => Action::AwaitVm,
         (_, Some(_)) => Action::GiveSasBackThenDelete,
         (Some(_), None) => Action::DeleteDeployment,
         (None, None) => Action::Done,

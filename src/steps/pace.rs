@@ -47,6 +47,8 @@ const AT_ONCE: usize = 100;
 const AFTER_TROUBLE: Bounds = Bounds::seconds(10, 300);
 /// Azure asks for minutes, rarely for an hour; what asks for more is looked at again after this all the same.
 const MOST_ASKED: Duration = Duration::from_secs(6 * 3600);
+/// A deletion that takes longer than this makes no progress.
+const STALLED_AFTER: time::Duration = time::Duration::minutes(15);
 /// Doubling ends here, well before the longest wait could overflow.
 const MOST_DOUBLINGS: u32 = 6;
 /// Waits vary by up to this part of themselves, so that what began together does not stay together.
@@ -90,6 +92,16 @@ pub fn slot(siblings: usize, subject: &str) -> Duration {
 /// How many of `siblings` that begin in their [`slot`]s go on at once, if each takes `time`.
 pub fn going_on(siblings: usize, time: Duration) -> usize {
     siblings.min(AT_ONCE.max((BEGINNINGS_PER_SECOND * time.as_secs_f64()) as usize))
+}
+
+/// Whether a deletion that goes on since `asked` is to be asked for again; notes when it was. Deletions take minutes, and one
+/// that Azure has lost goes on when it is asked for again (a DELETE may be repeated).
+pub fn stalls(asked: &mut Option<OffsetDateTime>, now: OffsetDateTime) -> bool {
+    let stalls = asked.is_some_and(|asked| now - asked > STALLED_AFTER);
+    if stalls || asked.is_none() {
+        *asked = Some(now);
+    }
+    stalls
 }
 
 /// The wait after the `troubles`-th transient failure in a row: what Azure asks for, and never less than our own back-off.
@@ -180,6 +192,16 @@ mod tests {
         assert_eq!([wait(0, None), wait(1, None), wait(3, None), wait(99, None)], [10, 20, 80, 300]);
         assert_eq!([wait(0, Some(120)), wait(3, Some(7))], [120, 80]);
         assert_eq!(wait(0, Some(u64::MAX)), 6 * 3600, "a senseless wait would overflow the calendar");
+    }
+
+    #[test]
+    fn a_deletion_is_asked_for_again_after_a_quarter_of_an_hour() {
+        let mut asked = None;
+        let at = |minutes| BEGUN + time::Duration::minutes(minutes);
+        assert_eq!(
+            [0, 10, 16, 20, 32].map(|minute| stalls(&mut asked, at(minute))),
+            [false, false, true, false, true]
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub use in_factory::InFactory;
 use brake::Stock;
 
 use super::{
-    Factory, tags,
+    Factory, pace, tags,
     turn::{self, ItemStep, Next},
 };
 use crate::{
@@ -63,13 +63,22 @@ impl ItemStep for InLab {
         let verdicts = decide(path, &standing, &Users::default(), keep);
         note_kept(&verdicts, state);
         if !has_news(&verdicts, state) {
-            return Ok(if going.is_empty() { Next::Succeeded } else { Next::wait(STILL_DELETING, LEAVING) });
+            if going.is_empty() {
+                return Ok(Next::Succeeded);
+            }
+            if pace::stalls(&mut state.facts.begun_at, factory.clock.now()) {
+                for image in going.iter().filter(|image| state.facts.retired.contains(&image.name)) {
+                    factory.azure.delete_custom_image(&lab, &image.name).await?;
+                }
+            }
+            return Ok(Next::wait(STILL_DELETING, LEAVING));
         }
 
         let key = Key::retirement(&record.run, &record.lab);
         let all = async {
-            let images = factory.azure.custom_images(&lab, None).await?;
-            Ok(images.iter().map(|image| Users::default().standing(image)).collect())
+            let (images, users) =
+                (factory.azure.custom_images(&lab, None).await?, Users::of(factory, &lab).await?);
+            Ok(images.iter().map(|image| users.standing(image)).collect())
         };
         let weighed =
             brake::weighed(factory, &record.run, &key, &record.lab, Stock::CustomImages, all).await?;

@@ -287,6 +287,15 @@ fn excused(scenario: &Scenario, ended: &Ended, twin: &Ended) -> BTreeSet<(String
             }
         }
     }
+    // Where retirement failed, with its reason, older images stay.
+    for report in ended.reports.iter().chain(&twin.reports) {
+        for (image, line, lab) in lines(report) {
+            let item = format!("{} in {}", image.image_path, line.lab_name);
+            if report.attention.iter().any(|attention| attention.item == item) {
+                excused.insert((lab, image.image_path.clone()));
+            }
+        }
+    }
     // A run that failed before it was planned.
     let unplanned = ended.reports.iter().any(|report| report.images.is_empty());
     for lab in &scenario.labs {

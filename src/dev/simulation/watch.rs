@@ -15,6 +15,7 @@ use azure_sim::{
     Sim,
     chaos::Struck,
     control::{self, CustomImageState, LabState},
+    storage,
 };
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
@@ -23,7 +24,11 @@ use super::{
     dice::Dice,
     faults::{FaultRates, HostFault},
 };
-use crate::domain::{IGNORE_TAG, IMAGE_PATH_TAG, ImagePath, KEEP_TAG, Message, Queue, RUN_TAG};
+use crate::{
+    dev::world,
+    domain::{IGNORE_TAG, IMAGE_PATH_TAG, ImagePath, KEEP_TAG, Message, Queue, RUN_TAG},
+    ledger::Key,
+};
 
 /// ARM's documented budgets for a principal in a subscription: "token bucket", its size and its refill a second.
 const READS: (f64, f64) = (250.0, 25.0);
@@ -227,6 +232,15 @@ impl Watch {
     /// Notes a message that is about to be sent.
     pub fn judge_message(&self, message: &Message) {
         self.state().messages.push((message.queue(), message.to_bytes()));
+    }
+
+    /// Whether the ledger knows the run of a message. Until it does, Service Bus alone remembers what was asked for: that a
+    /// message is lost then is as if nobody had asked.
+    pub fn remembers(&self, message: &Message) -> bool {
+        let world = self.sim.world();
+        let account = world.endpoints.blob(world::LEDGER_ACCOUNT);
+        let url = format!("{account}/{}/{}", world::LEDGER_CONTAINER, Key::run(&message.run));
+        storage::blob(&world, &url).is_some()
     }
 
     /// Judges a call that is about to leave.

@@ -121,7 +121,8 @@ impl Outbox for WatchedOutbox {
                 return Err(refused("the namespace is being updated"));
             }
             watch.judge_message(&envelope.message);
-            if watch.strikes(HostFault::LostMessage, &id) {
+            let can_be_lost = watch.remembers(&envelope.message);
+            if can_be_lost && watch.strikes(HostFault::LostMessage, &id) {
                 watch.note(|| format!("{id} is accepted, and lost"));
             } else {
                 watch.note(|| format!("{id} is sent"));

@@ -37,7 +37,7 @@ pub(super) async fn remove(factory: &Factory, storage: &LabStorage, runs: &Runs,
 /// Whether a VM is ours and belongs to nothing that goes on.
 pub(super) fn is_debris(vm: &LabVm, runs: &Runs, now: OffsetDateTime) -> bool {
     // FactoryIgnore before anything else.
-    if tags::ignored(&vm.tags) || vm.provisioning_state.eq_ignore_ascii_case("Deleting") {
+    if tags::ignored(&vm.tags) {
         return false;
     }
     let Some(run) = tags::get(&vm.tags, RUN_TAG) else {
@@ -188,12 +188,12 @@ pub(super) fn stray<'a>(
     for entry in entries_by_age {
         // A deployment has no tags here; its name begins with the run, and the ledger knows which runs were ours.
         let Some((run, vm)) = parts(&entry.name, runs) else { continue };
-        match (runs.of_build(&run, vm), entry.is_final()) {
+        // A deletion that Azure has lost goes on when it is asked for again.
+        let can_go = entry.is_final() || entry.state.eq_ignore_ascii_case("Deleting");
+        match (runs.of_build(&run, vm), can_go) {
             (Life::Over, true) => stray.push((entry.name.as_str(), Action::Remove)),
             // To stop it would be to meddle with a VM that people keep from the factory.
-            (Life::Over, false) if !is_ignored(vm) && !entry.state.eq_ignore_ascii_case("Deleting") => {
-                stray.push((entry.name.as_str(), Action::Cancel));
-            }
+            (Life::Over, false) if !is_ignored(vm) => stray.push((entry.name.as_str(), Action::Cancel)),
             (Life::Live, true)
                 if entry.succeeded() && entry.timestamp.is_some_and(|at| now - at > SEEN_AFTER) =>
             {

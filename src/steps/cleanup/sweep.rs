@@ -178,7 +178,7 @@ fn stood(copy: &CopyRecord, image: &CustomImage) -> bool {
 pub(super) fn unfinished(image: &CustomImage, lab: &LabId, runs: &Runs) -> Option<Key> {
     let is = |state: &str| image.provisioning_state.eq_ignore_ascii_case(state);
     let is_kept = tags::ignored(&image.tags) || tags::get(&image.tags, KEEP_TAG).is_some();
-    if is_kept || !(is("Failed") || is("Creating")) {
+    if is_kept || !(is("Failed") || is("Creating") || is("Deleting")) {
         return None;
     }
     let run = RunId::parse(tags::get(&image.tags, RUN_TAG)?).ok()?;

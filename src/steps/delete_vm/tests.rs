@@ -35,9 +35,9 @@ fn the_vm_goes_before_the_entry_of_its_deployment() {
 
 #[test]
 fn what_is_being_deleted_is_waited_for_and_not_cancelled_or_deleted_again() {
-    assert_eq!(decided(in_state("deleting"), None), Action::WaitForDeletion);
-    assert_eq!(decided(in_state("Deleting"), Some(deployment("Succeeded"))), Action::WaitForDeletion);
-    assert_eq!(decided(None, Some(deployment("Deleting"))), Action::WaitForDeletion);
+    assert_eq!(decided(in_state("deleting"), None), Action::AwaitVm);
+    assert_eq!(decided(in_state("Deleting"), Some(deployment("Succeeded"))), Action::AwaitVm);
+    assert_eq!(decided(None, Some(deployment("Deleting"))), Action::AwaitDeployment);
 }
 
 #[test]
