@@ -16,4 +16,5 @@ mod recovery;
 mod retirement;
 mod secrets;
 mod storms;
+mod takeover;
 mod virtual_machines;
