@@ -94,7 +94,10 @@ impl ItemStep for InLab {
         state.facts.kept.clear();
         note_kept(&verdicts, state);
         let vm = VmName::derive(&record.run, path);
-        announce(factory, self, &Key::copy(&record.run, &vm, &record.lab), &verdicts, state).await?;
+        let key = Key::copy(&record.run, &vm, &record.lab);
+        if !announce(factory, self, &key, &verdicts, state).await? {
+            return Ok(Next::wait(STILL_DELETING, LEAVING));
+        }
         let mut leaving = Leaving { count: going.len(), begun: false, refused: None };
         for image in
             standing.iter().zip(&verdicts).filter(|(_, verdict)| verdict.decision == Decision::Retire)
@@ -236,24 +239,29 @@ fn keep_all(verdicts: &[Verdict], state: &mut StepState, reason: &str) {
 }
 
 /// Writes down what is about to go: of what was deleted Azure shows nothing any more, and the invocation may die before it
-/// has told.
+/// has told. `false`: this is not its turn any more.
 async fn announce<S: ItemStep>(
     factory: &Factory,
     step: &S,
     key: &Key,
     verdicts: &[Verdict],
     state: &mut StepState,
-) -> Result<(), AzureError> {
+) -> Result<bool, AzureError> {
+    if !note_going(verdicts, state) {
+        return Ok(true);
+    }
+    turn::write_ahead(factory, step, key, state).await
+}
+
+/// Notes what goes; whether something of it is new.
+fn note_going(verdicts: &[Verdict], state: &mut StepState) -> bool {
     let before = state.facts.retired.len();
     for name in retiring(verdicts) {
         if !state.facts.retired.iter().any(|retired| retired == name) {
             state.facts.retired.push(name.to_owned());
         }
     }
-    if state.facts.retired.len() == before {
-        return Ok(());
-    }
-    turn::write_ahead(factory, step, key, state).await
+    state.facts.retired.len() > before
 }
 
 /// Notes that an image stays that was about to go.

@@ -207,7 +207,8 @@ pub async fn take<S: ItemStep>(
 }
 
 /// Writes the state of a step down before it does something of which Azure shows no trace afterwards: what is deleted would
-/// otherwise be told nowhere, should the invocation die before its end.
+/// otherwise be told nowhere, should the invocation die before its end. `false`: another invocation has taken this turn
+/// meanwhile, so this one must not do it.
 ///
 /// # Errors
 /// If the ledger refuses: then the step must not do it now.
@@ -216,17 +217,18 @@ pub async fn write_ahead<S: ItemStep>(
     step: &S,
     key: &Key,
     state: &StepState,
-) -> Result<(), AzureError> {
+) -> Result<bool, AzureError> {
+    let mut lost = false;
     let change = |stored: &mut S::Record| {
         let theirs = stored.step(S::STEP);
-        let lost = theirs.is_some_and(|theirs| theirs.attempt > state.attempt || theirs.ending.is_some());
+        lost = theirs.is_some_and(|theirs| theirs.attempt > state.attempt || theirs.ending.is_some());
         if !lost {
             stored.steps_mut().insert(S::STEP, state.clone());
         }
         !lost
     };
     factory.ledger.update::<S::Record>(key, change, |record| step.copies(record)).await?;
-    Ok(())
+    Ok(!lost)
 }
 
 /// Lets the step work, and turns trouble and missed deadlines into waits and failures.

@@ -23,6 +23,8 @@ use crate::{
     },
 };
 
+/// Another invocation took the turn: its state counts, and nobody waits for this one.
+const SOON: Duration = Duration::from_secs(10);
 /// The ending of a captured VHD.
 const VHD: &str = ".vhd";
 /// The ending of its companion.
@@ -79,7 +81,10 @@ impl ItemStep for InFactory {
         }
         let verdicts = decide(record, &images);
         note_kept(&verdicts, state);
-        announce(factory, self, &Key::build(&record.run, &record.plan.vm_name), &verdicts, state).await?;
+        let key = Key::build(&record.run, &record.plan.vm_name);
+        if !announce(factory, self, &key, &verdicts, state).await? {
+            return Ok(Next::wait(SOON, "who deletes older VHDs"));
+        }
         for name in retiring(&verdicts) {
             retire(&container, name, state).await?;
         }

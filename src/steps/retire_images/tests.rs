@@ -140,12 +140,17 @@ fn a_held_retirement_notes_every_image_that_would_go() {
 }
 
 #[test]
-fn a_retired_image_is_noted_once() {
+fn what_goes_is_noted_once_and_what_stays_after_all_is_taken_off_the_list() {
+    let images =
+        ["a", "b", "new"].map(|name| image(name, "Succeeded", Some(if name == "new" { 1 } else { 9 })));
+    let verdicts = decide(&path(), &images, &Users::default(), 1);
     let mut state = waiting(1, NOW);
-    for name in ["old", "old", "older"] {
-        note_retired(name, &mut state);
-    }
-    assert_eq!(state.facts.retired, ["old", "older"]);
+    assert!(note_going(&verdicts, &mut state));
+    assert!(!note_going(&verdicts, &mut state), "nothing of it is new");
+    assert_eq!(state.facts.retired, ["a", "b"]);
+    note_stayed("a", "somebody pinned it".to_owned(), &mut state);
+    assert_eq!(state.facts.retired, ["b"]);
+    assert_eq!(state.facts.kept[0].name, "a");
 }
 
 #[test]

@@ -73,6 +73,7 @@ fn record() -> RunRecord {
         reason: crate::domain::RunReason::Manual,
         commit: None,
         started_at: build.run_started_at,
+        asked: None,
         factory_lab: Some(build.factory_lab),
         settings: build.settings,
         approve_retirement: false,
@@ -135,8 +136,13 @@ mod with_a_ledger {
     };
 
     fn first() -> Message {
-        let start =
-            StartRun { reason: crate::domain::RunReason::Manual, commit: None, only: None, force: false };
+        let start = StartRun {
+            reason: crate::domain::RunReason::Manual,
+            commit: None,
+            only: None,
+            force: false,
+            approve_retirement: false,
+        };
         Message::first(RunId::parse("run-1").unwrap(), Step::StartRun(start))
     }
 
