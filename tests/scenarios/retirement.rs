@@ -211,8 +211,9 @@ fn assert_about(found: u64, expected: u64) {
 fn what_a_lab_holds_besides_costs_a_run_one_list_of_each_lab() {
     let [nothing, little, much] = [reads(0, 0), reads(1, 0), reads(1, 1000)];
     assert_eq!(nothing, reads(0, 1000), "where nothing goes, nobody looks at it");
-    // For each of the four copies: formulas, VMs, the last look, and the look after the deletion; and each lab's own list.
-    assert_about(little - nothing, 4 * 4 + 2);
+    // For each of the four copies: formulas, VMs, the last look, and the look after the deletion; and for each of the two labs
+    // its images, formulas and VMs, to be weighed.
+    assert_about(little - nothing, 4 * 4 + 2 * 3);
     // Ten pages more for each of the two labs, once for the whole run.
     assert_about(much - little, 2 * 10);
 }
