@@ -159,7 +159,8 @@ async fn sweep_images(
     for image in factory.azure.custom_images(&storage.lab.address, None).await? {
         let Some(copy) = unfinished(&image, lab, runs) else { continue };
         let copy = factory.ledger.read::<CopyRecord>(&copy).await?;
-        if copy.is_some_and(|(copy, _)| stood(&copy, &image)) {
+        // Whoever deletes it has decided that it goes; only Azure may have lost the deletion.
+        if !image.is_being_deleted() && copy.is_some_and(|(copy, _)| stood(&copy, &image)) {
             continue;
         }
         clean = false;
