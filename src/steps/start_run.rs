@@ -20,12 +20,11 @@ use crate::{
     domain::{
         ImageName, ImagePath, LabId, RunId, VmName,
         config::{Configuration, FactorySettings, GOLDEN_IMAGES},
-        messages::{FIRST_ATTEMPT, ImageStep, Message, Queue, StartRun, Step},
+        messages::{ImageStep, Message, Queue, StartRun, Step},
         subscriptions::Subscription,
     },
     ledger::{
-        BuildRecord, Ending, Entry, Failure, ItemStatus, Key, PlannedBuild, RunBuild, RunRecord, Siblings,
-        StepState,
+        BuildRecord, Entry, Failure, ItemStatus, Key, PlannedBuild, RunBuild, RunRecord, Siblings, StepState,
     },
     source::SourceError,
 };
@@ -45,40 +44,19 @@ const INVALID_CONFIGURATION: &str = "InvalidConfiguration";
 /// The code of a pinned configuration that is not what it was when the run was planned.
 const UNUSABLE_CONFIGURATION: &str = "UnusableConfiguration";
 
-/// Handles a message of the queue `start-run`: the first one plans the run.
+/// Handles a message of the queue `start-run`: the first that reaches the ledger makes the run's document. It comes before the
+/// plan: a run that is known can be taken up again, whatever is lost while it is being planned.
 pub async fn handle(factory: &Factory, message: &Message, start: &StartRun) -> Result<Told, StepError> {
     let key = Key::run(&message.run);
-    match plan(factory, &key, &message.run, start).await {
-        Ok(()) => turn::take(factory, &Run, &key, message).await,
+    match turn::take(factory, &Run, &key, message).await {
+        Err(StepError::UnknownItem { .. }) => {}
+        other => return other,
+    }
+    let record = asked_for(&message.run, start, factory.clock.now());
+    match factory.ledger.create(&key, &record, None).await {
+        Ok(_) => turn::take(factory, &Run, &key, message).await,
         Err(error) => turn::later(factory, message, &error).await,
     }
-}
-
-/// Makes the run's document if there is none, and the plan if there is none. The document comes first: a run that is known can
-/// be taken up again, whatever is lost while it is being planned.
-async fn plan(factory: &Factory, key: &Key, run: &RunId, start: &StartRun) -> Result<(), AzureError> {
-    let record = match factory.ledger.read::<RunRecord>(key).await? {
-        Some((record, _)) => record,
-        None => {
-            let record = asked_for(run, start, factory.clock.now());
-            factory.ledger.create(key, &record, None).await?;
-            record
-        }
-    };
-    let Some(start) = record.asked.clone() else {
-        return Ok(());
-    };
-    let planned = with_plan(factory, record, &start).await?;
-    let change = |stored: &mut RunRecord| {
-        // Another invocation may have planned it meanwhile: then its plan stands.
-        let is_first = stored.asked.is_some();
-        if is_first {
-            *stored = planned.clone();
-        }
-        is_first
-    };
-    factory.ledger.update::<RunRecord>(key, change, |_| None).await?;
-    Ok(())
 }
 
 /// A run that is known and nothing more.
@@ -99,21 +77,25 @@ fn asked_for(run: &RunId, start: &StartRun, now: OffsetDateTime) -> RunRecord {
     }
 }
 
-/// The run with its plan, or with why there is none.
-async fn with_plan(
+/// Plans a run that is only known so far; answers it with its plan, or why there is none.
+async fn plan(
     factory: &Factory,
-    mut record: RunRecord,
+    record: &RunRecord,
     start: &StartRun,
-) -> Result<RunRecord, AzureError> {
-    record.asked = None;
-    if let Err(failure) = plan_into(factory, &mut record, start).await? {
-        let now = factory.clock.now();
-        let ending = Some(Ending::Failed { failure });
-        let state =
-            StepState { ending, ended_at: Some(now), attempt: FIRST_ATTEMPT, ..StepState::begin(now) };
-        record.steps.insert(Queue::StartRun, state);
-    }
-    Ok(record)
+) -> Result<Result<RunRecord, Failure>, AzureError> {
+    let mut planned = RunRecord { asked: None, ..record.clone() };
+    let result = plan_into(factory, &mut planned, start).await?;
+    let change = |stored: &mut RunRecord| {
+        // Another invocation may have planned it meanwhile: then its plan stands.
+        let is_first = stored.asked.is_some();
+        if is_first {
+            let steps = std::mem::take(&mut stored.steps);
+            *stored = RunRecord { steps, ..planned.clone() };
+        }
+        is_first
+    };
+    let stored = factory.ledger.update::<RunRecord>(&Key::run(&record.run), change, |_| None).await?;
+    Ok(result.map(|()| stored))
 }
 
 /// Pins the configuration and plans from it.
@@ -259,6 +241,14 @@ impl ItemStep for Run {
         record: &RunRecord,
         state: &mut StepState,
     ) -> Result<Next, AzureError> {
+        let planned = match &record.asked {
+            None => None,
+            Some(start) => match plan(factory, record, start).await? {
+                Ok(planned) => Some(planned),
+                Err(failure) => return Ok(Next::Failed(failure)),
+            },
+        };
+        let record = planned.as_ref().unwrap_or(record);
         if state.facts.begun == PLANNED {
             return Ok(match prepare_builds(factory, record).await? {
                 Ok(()) => {

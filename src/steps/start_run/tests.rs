@@ -1,4 +1,5 @@
 use super::*;
+use crate::ledger::Ending;
 
 /// A run of so many planned builds with these listings.
 fn standing(planned: usize, builds: &[Entry], copies: &[Entry]) -> Standing {
