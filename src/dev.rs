@@ -12,7 +12,7 @@
 //! | `progress` | what a person sees meanwhile |
 
 mod azure_sim;
-mod configuration;
+pub mod configuration;
 mod control;
 mod desk;
 mod dev_command;

@@ -77,7 +77,11 @@ impl Key {
     }
     /// The run that this is the document of, if it is a run's.
     pub fn run_id(&self) -> Option<RunId> {
-        RunId::parse(self.0.strip_prefix("runs/")?.strip_suffix(".json")?).ok()
+        self.run_in("runs/")
+    }
+    /// The run of a document of this folder that is named after its run alone.
+    fn run_in(&self, folder: &str) -> Option<RunId> {
+        RunId::parse(self.0.strip_prefix(folder)?.strip_suffix(".json")?).ok()
     }
     /// The run, the VM's name and the rest of the name of a copy's document, if it is one's.
     pub fn copy_parts(&self) -> Option<(RunId, &str, &str)> {
@@ -329,9 +333,7 @@ impl Ledger {
         let mut entries = self.list("sweeps/");
         while let Some(page) = entries.next().await? {
             let done = page.into_iter().filter(|entry| entry.status == ItemStatus::Succeeded);
-            swept.extend(done.filter_map(|entry| {
-                RunId::parse(entry.key.0.strip_prefix("sweeps/")?.strip_suffix(".json")?).ok()
-            }));
+            swept.extend(done.filter_map(|entry| entry.key.run_in("sweeps/")));
         }
         Ok(swept)
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use include_dir::{Dir, include_dir};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     domain::{Configuration, ConfigurationFiles},
@@ -55,7 +55,7 @@ pub fn generate(images: usize, labs: usize) -> ConfigurationFiles {
 }
 
 /// A lab VM with so many artifacts.
-pub fn definition(windows: bool, artifacts: usize) -> serde_json::Value {
+pub fn definition(windows: bool, artifacts: usize) -> Value {
     let image = if windows {
         json!({"publisher": "MicrosoftWindowsServer", "offer": "WindowsServer", "sku": "2022-datacenter-g2",
             "osType": "Windows", "version": "latest"})
@@ -68,13 +68,32 @@ pub fn definition(windows: bool, artifacts: usize) -> serde_json::Value {
     } else {
         ["linux-apt-package", "linux-install-docker", "linux-java"]
     };
+    let artifacts = names.get(..artifacts).unwrap_or(&names);
+    lab_vm(&json!({ "galleryImageReference": image }), artifacts)
+}
+
+/// The template of a lab VM from `source` (a property of the VM) with these artifacts of the public repository.
+pub fn lab_vm(source: &Value, artifacts: &[&str]) -> Value {
     let artifact = |name: &&str| {
         let id = format!(
             "[resourceId('Microsoft.DevTestLab/labs/artifactSources/artifacts', parameters('labName'), 'public repo', '{name}')]"
         );
         json!({ "artifactId": id })
     };
-    let artifacts: Vec<_> = names.iter().take(artifacts).map(artifact).collect();
+    let mut properties = json!({
+        "labVirtualNetworkId": "[resourceId('Microsoft.DevTestLab/labs/virtualnetworks', parameters('labName'), concat('Dtl', parameters('labName')))]",
+        "labSubnetName": "[concat('Dtl', parameters('labName'), 'Subnet')]",
+        "size": "[parameters('size')]",
+        "userName": "[parameters('userName')]",
+        "password": "[parameters('password')]",
+        "isAuthenticationWithSshKey": false,
+        "storageType": "Standard",
+        "allowClaim": false,
+        "artifacts": artifacts.iter().map(artifact).collect::<Vec<_>>(),
+    });
+    for (name, value) in source.as_object().into_iter().flatten() {
+        properties[name] = value.clone();
+    }
     let parameter = |kind: &str| json!({ "type": kind });
     json!({
         "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
@@ -86,18 +105,7 @@ pub fn definition(windows: bool, artifacts: usize) -> serde_json::Value {
             "apiVersion": "2018-09-15",
             "name": "[concat(parameters('labName'), '/', parameters('newVMName'))]",
             "location": "[resourceGroup().location]",
-            "properties": {
-                "labVirtualNetworkId": "[resourceId('Microsoft.DevTestLab/labs/virtualnetworks', parameters('labName'), concat('Dtl', parameters('labName')))]",
-                "labSubnetName": "[concat('Dtl', parameters('labName'), 'Subnet')]",
-                "galleryImageReference": image,
-                "size": "[parameters('size')]",
-                "userName": "[parameters('userName')]",
-                "password": "[parameters('password')]",
-                "isAuthenticationWithSshKey": false,
-                "storageType": "Standard",
-                "allowClaim": false,
-                "artifacts": artifacts,
-            },
+            "properties": properties,
         }],
     })
 }

@@ -59,13 +59,7 @@ impl Desk {
     /// # Errors
     /// If Service Bus refuses.
     pub async fn start_run(&self, run: &RunId) -> anyhow::Result<()> {
-        let start = messages::StartRun {
-            reason: RunReason::Manual,
-            commit: None,
-            only: None,
-            force: false,
-            approve_retirement: false,
-        };
+        let start = messages::StartRun::of_everything(RunReason::Manual);
         let message = Message::first(run.clone(), messages::Step::StartRun(start));
         Ok(self.outbox.send(vec![Envelope::now(message)]).await?)
     }

@@ -39,7 +39,7 @@ use uuid::Uuid;
 
 use super::world;
 use crate::{
-    azure::{Azure, AzureOptions, BlobAuthorization},
+    azure::{Azure, AzureOptions},
     domain::{Configuration, ConfigurationFiles, LabId, Message, Queue, RunId, RunReason, messages},
     handler,
     ledger::Ledger,
@@ -161,8 +161,7 @@ impl Instance {
             transport: Some(Transport::new(transport)),
             clock: clock.clone(),
         })?;
-        let endpoint = sim.world().endpoints.blob(world::LEDGER_ACCOUNT).parse()?;
-        let container = azure.container(&endpoint, world::LEDGER_CONTAINER, BlobAuthorization::Bearer)?;
+        let container = world::ledger_container(&azure, sim)?;
         let source = Arc::new(Pinned(surroundings.files.clone()));
         let lab = Some(surroundings.factory_lab.clone());
         let factory = Arc::new(Factory::new(azure, Ledger::new(container), outbox, source, clock, lab));
@@ -267,13 +266,7 @@ impl InProcess {
     /// # Errors
     /// If the broker refuses.
     pub async fn start_run(&self, run: &RunId) -> anyhow::Result<()> {
-        let start = messages::StartRun {
-            reason: RunReason::Manual,
-            commit: None,
-            only: None,
-            force: false,
-            approve_retirement: false,
-        };
+        let start = messages::StartRun::of_everything(RunReason::Manual);
         let message = Message::first(run.clone(), messages::Step::StartRun(start));
         Ok(self.factory.outbox.send(vec![Envelope::now(message)]).await?)
     }

@@ -1,8 +1,11 @@
 //! Which labs the simulated Azure has: a factory lab, and every lab that Labs.json names.
 
-use azure_sim::arm::LabSpec;
+use azure_sim::{Sim, arm::LabSpec};
 
-use crate::domain::{Configuration, LabId};
+use crate::{
+    azure::{Azure, BlobAuthorization, Container},
+    domain::{Configuration, LabId},
+};
 
 /// The subscription of the factory lab and of the factory's own storage.
 pub const FACTORY_SUBSCRIPTION: &str = "f0000000-0000-4000-8000-000000000000";
@@ -24,6 +27,15 @@ pub fn ledger_account_id() -> String {
     )
 }
 
+/// The ledger's container in simulated Azure, reached as the handler does.
+///
+/// # Errors
+/// If the container cannot be addressed.
+pub fn ledger_container(azure: &Azure, sim: &Sim) -> anyhow::Result<Container> {
+    let endpoint = sim.world().endpoints.blob(LEDGER_ACCOUNT).parse()?;
+    Ok(azure.container(&endpoint, LEDGER_CONTAINER, BlobAuthorization::Bearer)?)
+}
+
 /// The factory lab that `configuration` names, or the default.
 pub fn factory_lab(configuration: &Configuration) -> LabSpec {
     let own = &configuration.settings.factory_lab;
@@ -42,7 +54,8 @@ pub fn target_labs(configuration: &Configuration) -> Vec<LabSpec> {
     labs.map(|(index, subscribed)| target_lab(&subscribed.lab, REGIONS[index % REGIONS.len()])).collect()
 }
 
-fn target_lab(lab: &LabId, location: &str) -> LabSpec {
+/// A lab that Labs.json names, in a region. Where it names no group, the lab stands in one of its own.
+pub fn target_lab(lab: &LabId, location: &str) -> LabSpec {
     LabSpec {
         subscription_id: lab.subscription_id().to_owned(),
         resource_group: lab.resource_group().map_or_else(|| format!("rg-{}", lab.lab_name()), str::to_owned),

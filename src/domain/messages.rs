@@ -130,6 +130,13 @@ pub struct StartRun {
     pub approve_retirement: bool,
 }
 
+impl StartRun {
+    /// A run of everything, from the newest commit.
+    pub fn of_everything(reason: RunReason) -> Self {
+        Self { reason, commit: None, only: None, force: false, approve_retirement: false }
+    }
+}
+
 /// The body of `create-vm`, `capture-image` and `delete-vm`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -38,13 +38,7 @@ mod functions;
 const SYS: Sys<'static> = Sys { method_name: "start-run", utc_now: NOW, rand_guid: Uuid::nil() };
 
 fn start_run() -> Message {
-    let start = StartRun {
-        reason: RunReason::Manual,
-        commit: None,
-        only: None,
-        force: false,
-        approve_retirement: false,
-    };
+    let start = StartRun::of_everything(RunReason::Manual);
     Message::first(RunId::parse("run-1").unwrap(), Step::StartRun(start))
 }
 

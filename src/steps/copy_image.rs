@@ -162,7 +162,6 @@ impl ItemStep for CopyImage {
         state.facts.operation = None;
         let storage = match factory.storages.get(&record.lab).await {
             Ok(storage) => storage,
-            // Nothing looks into a team lab later: what this misses stays for good.
             Err(error) if error.is_transient() => return Err(error),
             // A lab that is not there holds nothing of ours.
             Err(_) => return Ok(None),

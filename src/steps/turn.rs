@@ -187,12 +187,7 @@ pub async fn take<S: ItemStep>(
 
     let mut lost = false;
     let change = |stored: &mut S::Record| {
-        // Another invocation may have taken this turn meanwhile: then its state stands, and it sends the next message.
-        let theirs = stored.step(S::STEP);
-        lost = theirs.is_some_and(|theirs| theirs.attempt > message.attempt || theirs.ending.is_some());
-        if !lost {
-            stored.steps_mut().insert(S::STEP, state.clone());
-        }
+        lost = !put(stored, S::STEP, &state, message.attempt);
         !lost
     };
     let known = Some((record, etag));
@@ -204,6 +199,17 @@ pub async fn take<S: ItemStep>(
         }
         Err(error) => later(factory, message, &error).await,
     }
+}
+
+/// Puts a step's state into its item's document. `false`: another invocation took this turn meanwhile; then its state stands,
+/// and it sends the next message.
+fn put<R: Record>(stored: &mut R, step: Queue, state: &StepState, attempt: u32) -> bool {
+    let theirs = stored.step(step);
+    let lost = theirs.is_some_and(|theirs| theirs.attempt > attempt || theirs.ending.is_some());
+    if !lost {
+        stored.steps_mut().insert(step, state.clone());
+    }
+    !lost
 }
 
 /// Writes the state of a step down before it does something of which Azure shows no trace afterwards: what is deleted would
@@ -220,11 +226,7 @@ pub async fn write_ahead<S: ItemStep>(
 ) -> Result<bool, AzureError> {
     let mut lost = false;
     let change = |stored: &mut S::Record| {
-        let theirs = stored.step(S::STEP);
-        lost = theirs.is_some_and(|theirs| theirs.attempt > state.attempt || theirs.ending.is_some());
-        if !lost {
-            stored.steps_mut().insert(S::STEP, state.clone());
-        }
+        lost = !put(stored, S::STEP, state, state.attempt);
         !lost
     };
     factory.ledger.update::<S::Record>(key, change, |record| step.copies(record)).await?;

@@ -20,6 +20,7 @@ use azure_sim::{
     latency::{Profile, Span},
     work::WorkKind,
 };
+pub use image_factory::dev::configuration::lab_vm as definition;
 use image_factory::{
     azure::{BlobAuthorization, Container},
     dev::{
@@ -114,44 +115,6 @@ pub fn windows() -> Value {
 pub fn linux() -> Value {
     json!({"galleryImageReference": {"publisher": "Canonical", "offer": "ubuntu-24_04-lts", "sku": "server",
         "osType": "Linux", "version": "latest"}})
-}
-
-/// The template of a lab VM from `source` (a property of the VM) with these artifacts of the public repository.
-pub fn definition(source: &Value, artifacts: &[&str]) -> Value {
-    let artifact = |name: &&str| {
-        let id = format!(
-            "[resourceId('Microsoft.DevTestLab/labs/artifactSources/artifacts', parameters('labName'), 'public repo', '{name}')]"
-        );
-        json!({ "artifactId": id })
-    };
-    let mut properties = json!({
-        "labVirtualNetworkId": "[resourceId('Microsoft.DevTestLab/labs/virtualnetworks', parameters('labName'), concat('Dtl', parameters('labName')))]",
-        "labSubnetName": "[concat('Dtl', parameters('labName'), 'Subnet')]",
-        "size": "[parameters('size')]",
-        "userName": "[parameters('userName')]",
-        "password": "[parameters('password')]",
-        "isAuthenticationWithSshKey": false,
-        "storageType": "Standard",
-        "allowClaim": false,
-        "artifacts": artifacts.iter().map(artifact).collect::<Vec<_>>(),
-    });
-    for (name, value) in source.as_object().unwrap() {
-        properties[name] = value.clone();
-    }
-    let parameter = |kind: &str| json!({ "type": kind });
-    json!({
-        "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
-        "contentVersion": "1.0.0.0",
-        "parameters": {"newVMName": parameter("string"), "labName": parameter("string"), "size": parameter("string"),
-            "userName": parameter("string"), "password": parameter("securestring")},
-        "resources": [{
-            "type": "Microsoft.DevTestLab/labs/virtualmachines",
-            "apiVersion": "2018-09-15",
-            "name": "[concat(parameters('labName'), '/', parameters('newVMName'))]",
-            "location": "[resourceGroup().location]",
-            "properties": properties,
-        }],
-    })
 }
 
 /// A property of the VM in a [`definition`].
@@ -438,11 +401,7 @@ impl Factory {
 
     /// The ledger's container.
     pub fn ledger_container(&self) -> Container {
-        let endpoint = self.host.sim.world().endpoints.blob(world::LEDGER_ACCOUNT);
-        let azure = &self.host.factory.azure;
-        azure
-            .container(&endpoint.parse().unwrap(), world::LEDGER_CONTAINER, BlobAuthorization::Bearer)
-            .unwrap()
+        world::ledger_container(&self.host.factory.azure, &self.host.sim).unwrap()
     }
 
     /// The container of VHDs in the storage account of a lab, by the lab's id.
@@ -486,12 +445,13 @@ impl Factory {
 
     /// The factory lab as the simulator knows it.
     pub fn factory_lab(&self) -> String {
-        lab_id(&LabSpec {
+        let spec = LabSpec {
             subscription_id: world::FACTORY_SUBSCRIPTION.to_owned(),
             resource_group: world::FACTORY_GROUP.to_owned(),
             name: world::FACTORY_LAB.to_owned(),
             location: String::new(),
-        })
+        };
+        spec.id()
     }
 
     /// A GET of Resource Manager.
@@ -642,23 +602,15 @@ pub fn image<'a>(outcome: &'a Outcome, path: &str) -> &'a image_factory::report:
         .unwrap_or_else(|| panic!("{path} is not in the report"))
 }
 
-/// A lab's id, as the simulator writes it.
-pub fn lab_id(spec: &LabSpec) -> String {
-    format!(
-        "/subscriptions/{}/resourcegroups/{}/providers/microsoft.devtestlab/labs/{}",
-        spec.subscription_id, spec.resource_group, spec.name
-    )
-    .to_ascii_lowercase()
-}
-
 /// The id of a lab that [`lab`] names.
 pub fn team_lab(subscription: &str, name: &str) -> String {
-    lab_id(&LabSpec {
+    let spec = LabSpec {
         subscription_id: subscription.to_owned(),
         resource_group: format!("rg-{name}"),
         name: name.to_owned(),
         location: String::new(),
-    })
+    };
+    spec.id()
 }
 
 /// `times` requests with this method to URLs that hold `url_part` suffer `effect`, after `skip` that pass.

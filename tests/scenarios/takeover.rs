@@ -18,7 +18,7 @@ use azure_sim::{
     work::WorkKind,
 };
 use image_factory::{
-    azure::{BlobAuthorization, Condition, Container},
+    azure::{Condition, Container},
     dev::{in_process::queue_settings, world},
     domain::{Configuration, ConfigurationFiles, Queue},
 };
@@ -34,8 +34,6 @@ const FILES_OF_VERSION_1: usize = 12;
 const VERSION_VARIABLE: &str = "GOLDEN_VERSION";
 /// A moment that did not come after this never will.
 const MOMENT_DEADLINE: time::Duration = time::Duration::hours(12);
-/// The container of captured VHDs, as Microsoft's sample names it.
-const VHD_CONTAINER: &str = "imagefactoryvhds";
 /// The runs of a golden file; the last one is the one that is taken over.
 const ONE_RUN: &[&str] = &["first"];
 const TWO_RUNS: &[&str] = &["first", "second"];
@@ -286,26 +284,9 @@ async fn dump(moment: &Moment, factory: &Factory, configuration: BTreeMap<String
         failed: moment.failed.iter().map(|name| (*name).to_owned()).collect(),
         configuration,
         messages: messages.collect(),
-        ledger: read_all(&ledger(factory), |_| true).await,
-        companions: read_all(&vhds(factory).await, |name| name.ends_with(".json")).await,
+        ledger: read_all(&factory.ledger_container(), |_| true).await,
+        companions: read_all(&factory.vhds(&factory.factory_lab()), |name| name.ends_with(".json")).await,
     }
-}
-
-fn ledger(factory: &Factory) -> Container {
-    let endpoint = factory.host.sim.world().endpoints.blob(world::LEDGER_ACCOUNT).parse().unwrap();
-    let azure = &factory.host.factory.azure;
-    azure.container(&endpoint, world::LEDGER_CONTAINER, BlobAuthorization::Bearer).unwrap()
-}
-
-/// The container of the factory lab's captured VHDs.
-async fn vhds(factory: &Factory) -> Container {
-    let azure = &factory.host.factory.azure;
-    let found = azure.find_lab(world::FACTORY_SUBSCRIPTION, Some(world::FACTORY_GROUP), world::FACTORY_LAB);
-    let lab = found.await.unwrap().unwrap();
-    let account = azure.storage_account(&lab.storage_account_id).await.unwrap().unwrap();
-    let key = azure.storage_key(&account.id).await.unwrap();
-    let authorization = BlobAuthorization::SharedKey { account: account.name, key };
-    azure.container(&account.blob_endpoint, VHD_CONTAINER, authorization).unwrap()
 }
 
 async fn read_all(container: &Container, wanted: fn(&str) -> bool) -> Vec<Document> {
@@ -336,8 +317,8 @@ async fn take_over(factory: &Factory, golden: &Golden) {
         let settings = QueueSettings { duplicate_detection_window: None, ..queue_settings() };
         broker.create_queue(queue.name(), settings).unwrap();
     }
-    replace(&ledger(factory), &golden.ledger, |_| true).await;
-    replace(&vhds(factory).await, &golden.companions, |name| name.ends_with(".json")).await;
+    replace(&factory.ledger_container(), &golden.ledger, |_| true).await;
+    replace(&factory.vhds(&factory.factory_lab()), &golden.companions, |name| name.ends_with(".json")).await;
     for waiting in &golden.messages {
         let message = BrokerMessage::new(waiting.body.to_string())
             .with_message_id(&waiting.message_id)

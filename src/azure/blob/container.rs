@@ -335,6 +335,17 @@ impl BlobPages {
         self.marker = next.map_or(Marker::End, Marker::Next);
         Ok(Some(items))
     }
+
+    /// As [`Self::next`], where a container that is not there has no pages: nothing was ever written to it.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn next_if_any(&mut self) -> Result<Option<Vec<BlobItem>>, AzureError> {
+        match self.next().await {
+            Err(error) if error.is_not_found() => Ok(None),
+            other => other,
+        }
+    }
 }
 
 fn read_item(item: azure_storage_blob::models::BlobItem) -> Option<BlobItem> {

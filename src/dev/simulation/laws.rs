@@ -16,7 +16,6 @@ use super::{
     watch::{Watch, path_of},
 };
 use crate::{
-    azure::BlobAuthorization,
     dev::{
         in_process::{Instance, Surroundings},
         world,
@@ -39,9 +38,9 @@ pub fn standing(state: &State) -> Standing {
 }
 
 /// A hash over all documents of items.
-pub async fn ledger_hash(outside: &Instance) -> u64 {
+pub async fn ledger_hash(surroundings: &Surroundings, outside: &Instance) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for (name, bytes) in documents(outside).await {
+    for (name, bytes) in documents(surroundings, outside).await {
         if ["runs/", "builds/", "copies/"].iter().any(|prefix| name.starts_with(prefix)) {
             (name, bytes).hash(&mut hasher);
         }
@@ -49,12 +48,9 @@ pub async fn ledger_hash(outside: &Instance) -> u64 {
     hasher.finish()
 }
 
-async fn documents(outside: &Instance) -> BTreeMap<String, Vec<u8>> {
-    let azure = &outside.factory.azure;
+async fn documents(surroundings: &Surroundings, outside: &Instance) -> BTreeMap<String, Vec<u8>> {
     let mut documents = BTreeMap::new();
-    let endpoint = format!("https://{}.blob.core.windows.net", world::LEDGER_ACCOUNT);
-    let Ok(endpoint) = endpoint.parse() else { return documents };
-    let Ok(container) = azure.container(&endpoint, world::LEDGER_CONTAINER, BlobAuthorization::Bearer) else {
+    let Ok(container) = world::ledger_container(&outside.factory.azure, &surroundings.sim) else {
         return documents;
     };
     for blob in container.list("").await.unwrap_or_default() {
@@ -77,7 +73,7 @@ pub async fn no_secrets(surroundings: &Surroundings, watch: &Watch, outside: &In
     for (queue, body) in seen.messages {
         places.push((format!("a message of {queue}"), String::from_utf8_lossy(&body).into_owned()));
     }
-    for (name, bytes) in documents(outside).await {
+    for (name, bytes) in documents(surroundings, outside).await {
         places.push((name, String::from_utf8_lossy(&bytes).into_owned()));
     }
     for (place, text) in &places {
@@ -278,20 +274,10 @@ fn excused(scenario: &Scenario, ended: &Ended, twin: &Ended) -> BTreeSet<(String
     let mut excused = BTreeSet::new();
     for report in ended.reports.iter().chain(&twin.reports) {
         for (image, line, lab) in lines(report) {
-            let name = image.image_name.as_str();
-            if line.status != Status::Succeeded
-                || gone.image(&lab, name)
-                || report.run.status == Status::Failed && report.images.is_empty()
-            {
-                excused.insert((lab, image.image_path.clone()));
-            }
-        }
-    }
-    // Where retirement failed, with its reason, older images stay.
-    for report in ended.reports.iter().chain(&twin.reports) {
-        for (image, line, lab) in lines(report) {
+            // Where retirement failed, with its reason, older images stay.
             let item = format!("{} in {}", image.image_path, line.lab_name);
-            if report.attention.iter().any(|attention| attention.item == item) {
+            let held = report.attention.iter().any(|attention| attention.item == item);
+            if line.status != Status::Succeeded || gone.image(&lab, image.image_name.as_str()) || held {
                 excused.insert((lab, image.image_path.clone()));
             }
         }

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use azure_sim::{
     World,
-    arm::{CustomImageSpec, FormulaSpec, OsType, VirtualMachineSpec},
+    arm::{CustomImageSpec, FormulaSpec, LabSpec, OsType, VirtualMachineSpec},
 };
 use rand::{Rng as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -333,13 +333,12 @@ impl Scenario {
 
 /// A lab's id as the ledger knows the lab, in lower case.
 pub fn key_of(lab: &LabId) -> String {
-    let group = lab.resource_group().map_or_else(|| format!("rg-{}", lab.lab_name()), str::to_owned);
-    key(lab.subscription_id(), &group, lab.lab_name())
+    world::target_lab(lab, "").id()
 }
 
 fn key(subscription: &str, group: &str, lab: &str) -> String {
-    format!("/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.devtestlab/labs/{lab}")
-        .to_lowercase()
+    let [subscription_id, resource_group, name] = [subscription, group, lab].map(str::to_owned);
+    LabSpec { subscription_id, resource_group, name, location: String::new() }.id()
 }
 
 fn group(lab: &TeamLab) -> String {

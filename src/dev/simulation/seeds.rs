@@ -132,34 +132,33 @@ pub fn parse_file(text: &str) -> anyhow::Result<Vec<Scenario>> {
 
 /// Tells the stories of a file.
 pub fn tell(stories: &[Scenario], on_failure: impl Fn(&Scenario, &Ended) + Sync) -> Summary {
-    let summary = Mutex::new(Summary::default());
-    in_parallel(stories.len() as u64, |index| {
-        let Some(scenario) = stories.get(index as usize) else { return false };
-        let ended = judge_safely(scenario, &Telling::default());
-        if !ended.is_lawful() {
-            on_failure(scenario, &ended);
-        }
-        summary.lock().unwrap_or_else(PoisonError::into_inner).add(scenario.seed, &ended);
-        true
-    });
-    summary.into_inner().unwrap_or_else(PoisonError::into_inner)
+    tell_each(stories.len() as u64, |index| stories.get(index as usize).cloned(), on_failure)
 }
 
 /// Tells the stories of many seeds. `on_failure` gets each one that breaks a law, as it comes.
 pub fn run(seeds: &Seeds, on_failure: impl Fn(&Scenario, &Ended) + Sync) -> Summary {
-    let summary = Mutex::new(Summary::default());
     let began = Instant::now();
-    in_parallel(seeds.count, |index| {
-        if seeds.time_limit.is_some_and(|limit| began.elapsed() > limit) {
-            return false;
-        }
-        let seed = seeds.first.wrapping_add(index);
-        let scenario = Scenario::draw(seed, seeds.size, &seeds.rates);
+    let story = |index| {
+        let over = seeds.time_limit.is_some_and(|limit| began.elapsed() > limit);
+        (!over).then(|| Scenario::draw(seeds.first.wrapping_add(index), seeds.size, &seeds.rates))
+    };
+    tell_each(seeds.count, story, on_failure)
+}
+
+/// Tells the stories with the numbers below `count` on all cores, until there is none.
+fn tell_each(
+    count: u64,
+    story: impl Fn(u64) -> Option<Scenario> + Sync,
+    on_failure: impl Fn(&Scenario, &Ended) + Sync,
+) -> Summary {
+    let summary = Mutex::new(Summary::default());
+    in_parallel(count, |index| {
+        let Some(scenario) = story(index) else { return false };
         let ended = judge_safely(&scenario, &Telling::default());
         if !ended.is_lawful() {
             on_failure(&scenario, &ended);
         }
-        summary.lock().unwrap_or_else(PoisonError::into_inner).add(seed, &ended);
+        summary.lock().unwrap_or_else(PoisonError::into_inner).add(scenario.seed, &ended);
         true
     });
     summary.into_inner().unwrap_or_else(PoisonError::into_inner)

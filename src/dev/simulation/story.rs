@@ -146,13 +146,7 @@ async fn tell_here(scenario: &Scenario, telling: &Telling, log: &Log) -> anyhow:
         tokio::spawn(async move {
             clock.sleep(after).await;
             for _ in 0..times {
-                let start = StartRun {
-                    reason: RunReason::Manual,
-                    commit: None,
-                    only: None,
-                    force: false,
-                    approve_retirement: false,
-                };
+                let start = StartRun::of_everything(RunReason::Manual);
                 let message = Message::first(id.clone(), Step::StartRun(start));
                 // The person's own program tries again until Service Bus has it; here it has it at once.
                 let _ = outside.factory.outbox.send(vec![Envelope::now(message)]).await;
@@ -248,13 +242,10 @@ async fn replay(surroundings: &Surroundings, outside: &Instance, watch: &Arc<Wat
     if !seen.broken.is_empty() {
         return;
     }
-    let before = (laws::standing(&watch.azure()), laws::ledger_hash(outside).await);
-    let mut again: BTreeMap<(Queue, Vec<u8>), ()> = BTreeMap::new();
-    for (queue, body) in seen.messages {
-        again.insert((queue, body), ());
-    }
+    let before = (laws::standing(&watch.azure()), laws::ledger_hash(surroundings, outside).await);
+    let again: BTreeSet<(Queue, Vec<u8>)> = seen.messages.into_iter().collect();
     watch.note(|| format!("{} messages come once more", again.len()));
-    for (number, ((queue, body), ())) in again.into_iter().enumerate() {
+    for (number, (queue, body)) in again.into_iter().enumerate() {
         let message = BrokerMessage::new(body).with_message_id(format!("copy-again-{number}"));
         if let Err(error) = surroundings.broker.send(queue.name(), vec![message]) {
             watch.broken(format!("the broker refuses a message: {error}"));
@@ -266,7 +257,7 @@ async fn replay(surroundings: &Surroundings, outside: &Instance, watch: &Arc<Wat
             break;
         }
     }
-    let after = (laws::standing(&watch.azure()), laws::ledger_hash(outside).await);
+    let after = (laws::standing(&watch.azure()), laws::ledger_hash(surroundings, outside).await);
     if before != after {
         watch.broken("idempotence: a message that came once more, long after, changed something");
     }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    fmt::Write as _,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -417,11 +416,7 @@ pub fn user_of(lab: &LabState, image_id: &str) -> Option<String> {
     };
     let formula = lab.formulas.iter().find(|formula| names(&formula.custom_image_id));
     let vm = lab.virtual_machines.iter().find(|vm| names(&vm.custom_image_id));
-    let mut user = String::new();
-    if let Some(formula) = formula {
-        let _ = write!(user, "formula {}", formula.name);
-    } else if let Some(vm) = vm {
-        let _ = write!(user, "VM {}", vm.name);
-    }
-    (!user.is_empty()).then_some(user)
+    formula
+        .map(|formula| format!("formula {}", formula.name))
+        .or_else(|| vm.map(|vm| format!("VM {}", vm.name)))
 }

@@ -75,14 +75,7 @@ async fn remove_vhds(
 ) -> Result<(), AzureError> {
     let mut pages = storage.container.pages("");
     let mut companion = String::new();
-    loop {
-        let page = match pages.next().await {
-            Ok(Some(page)) => page,
-            Ok(None) => return Ok(()),
-            // No image was captured yet.
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error),
-        };
+    while let Some(page) = pages.next_if_any().await? {
         for name in lone_vhds(&page, &mut companion, runs, factory.clock.now()) {
             let result = remove_vhd(storage, name).await;
             if done.note(name, result) == Some(true) {
@@ -90,6 +83,7 @@ async fn remove_vhds(
             }
         }
     }
+    Ok(())
 }
 
 /// Removes a VHD that was listed without a companion; `false` if it has one after all, or is gone.

@@ -33,11 +33,9 @@ pub(super) async fn repeat(
     let now = factory.clock.now();
     // A run that is not planned yet remembers what was asked for; afterwards the plan tells.
     let again = run.asked.clone().unwrap_or_else(|| StartRun {
-        reason: run.reason,
         commit: run.commit.clone(),
-        only: None,
-        force: false,
         approve_retirement: run.approve_retirement,
+        ..StartRun::of_everything(run.reason)
     });
     let own =
         overdue(&run, now).into_iter().map(|lost| lost.for_step(&run.run, Step::StartRun(again.clone())));

@@ -121,13 +121,7 @@ async fn sweep_vhds(
     // Labs may share an account: each looks for its own.
     let own = format!("-{}.vhd", lab_hash(lab));
     let (mut clean, mut pages) = (true, storage.container.pages(""));
-    loop {
-        let page = match pages.next().await {
-            Ok(Some(page)) => page,
-            Ok(None) => return Ok(clean),
-            Err(error) if error.is_not_found() => return Ok(clean),
-            Err(error) => return Err(error),
-        };
+    while let Some(page) = pages.next_if_any().await? {
         for blob in page.iter().filter(|blob| blob.name.ends_with(&own)) {
             let Some((run, path)) = tags::of_metadata(&blob.metadata) else { continue };
             let vm = VmName::derive(&run, &path);
@@ -142,6 +136,7 @@ async fn sweep_vhds(
             }
         }
     }
+    Ok(clean)
 }
 
 fn hash_of(vm: &VmName) -> &str {

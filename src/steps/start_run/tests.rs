@@ -106,13 +106,7 @@ async fn trouble_while_the_builds_are_written_down_loses_none_of_them() {
         };
         let faults = FaultsSpec { http: vec![trouble], ..Default::default() };
         set_faults(&example.sim, &faults);
-        let start = StartRun {
-            reason: crate::domain::RunReason::Manual,
-            commit: None,
-            only: None,
-            force: false,
-            approve_retirement: false,
-        };
+        let start = StartRun::of_everything(crate::domain::RunReason::Manual);
         let sent = || example.messages();
         let first = Message::first(RunId::parse("run-1").unwrap(), Step::StartRun(start));
         example.factory.handle(&first).await.unwrap();
@@ -130,28 +124,20 @@ mod with_a_ledger {
 
     use super::*;
     use crate::{
-        azure::{BlobAuthorization, Condition, Container},
+        azure::{Condition, Container},
         dev::{in_process::InProcess, world},
         ledger::Record as _,
         steps::fixtures::example,
     };
 
     fn first() -> Message {
-        let start = StartRun {
-            reason: crate::domain::RunReason::Manual,
-            commit: None,
-            only: None,
-            force: false,
-            approve_retirement: false,
-        };
+        let start = StartRun::of_everything(crate::domain::RunReason::Manual);
         Message::first(RunId::parse("run-1").unwrap(), Step::StartRun(start))
     }
 
     /// The ledger's container, to spoil.
     fn container(example: &InProcess) -> Container {
-        let endpoint = example.sim.world().endpoints.blob(world::LEDGER_ACCOUNT).parse().unwrap();
-        let azure = &example.factory.azure;
-        azure.container(&endpoint, world::LEDGER_CONTAINER, BlobAuthorization::Bearer).unwrap()
+        world::ledger_container(&example.factory.azure, &example.sim).unwrap()
     }
 
     async fn record(example: &InProcess) -> RunRecord {

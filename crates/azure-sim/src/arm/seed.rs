@@ -35,6 +35,13 @@ pub struct LabSpec {
     pub location: String,
 }
 
+impl LabSpec {
+    /// The lab's id in lower case, which is also how DevTest Labs writes it.
+    pub fn id(&self) -> String {
+        labs::key(&self.subscription_id, &self.resource_group, &self.name)
+    }
+}
+
 /// A custom image to be added, as if it had been made before.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,7 +114,7 @@ impl World {
     /// Adds a lab with all that DevTest Labs makes with it: storage account, key vault, the networks `Dtl{lab}` and `{lab}-vnet`
     /// with their subnets, and the source `public repo`. Answers the lab's id in lower case. A lab that is there stays as it is.
     pub fn add_lab(&mut self, spec: &LabSpec) -> String {
-        let key = labs::key(&spec.subscription_id, &spec.resource_group, &spec.name);
+        let key = spec.id();
         if self.arm.labs.contains_key(&key) {
             return key;
         }

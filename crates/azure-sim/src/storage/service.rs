@@ -8,7 +8,7 @@ use super::{
     block_blob, container, copy, delegation,
     error::Error,
     leasing, list, page_blob, properties, read,
-    request::{Call, http_date, ticks},
+    request::{Call, ticks},
     snapshot, tags, write,
 };
 use crate::{Request, Response, World, chaos::Chance};
@@ -237,7 +237,6 @@ pub(super) fn handle(world: &mut World, account: &str, path: &str, request: &Req
     let is_head = request.method() == Method::HEAD;
     let mut answer = result.unwrap_or_else(|error| error.into_answer(is_head, &id, &ticks(now)));
     answer.set("server", "Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0");
-    answer.set("date", http_date(now));
     answer.set("x-ms-request-id", id);
     if let Some(version) = version {
         answer.headers.insert("x-ms-version", version);
