@@ -14,4 +14,5 @@ mod messages;
 mod ownership;
 mod secrets;
 mod storms;
+mod takeover;
 mod virtual_machines;
