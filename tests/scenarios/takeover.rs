@@ -98,6 +98,12 @@ struct Moment {
     reached: fn(&Factory) -> bool,
 }
 
+impl Moment {
+    fn faults(&self) -> FaultsSpec {
+        FaultsSpec::deserialize(&self.faults).unwrap()
+    }
+}
+
 /// All moments: of a run that goes well, and of some in trouble.
 fn moments() -> Vec<Moment> {
     let well = |name, reached| Moment {
@@ -219,7 +225,12 @@ fn small_configuration() -> BTreeMap<String, Value> {
 }
 
 /// A factory that has come to the moment; nothing is under way in it.
-async fn at_moment(moment: &Moment, seed: u64, configuration: &BTreeMap<String, Value>) -> Factory {
+async fn at_moment(
+    moment: &Moment,
+    seed: u64,
+    configuration: &BTreeMap<String, Value>,
+    faults: &FaultsSpec,
+) -> Factory {
     let files: ConfigurationFiles =
         configuration.iter().map(|(path, content)| (path.clone(), content.to_string())).collect();
     let (world, problems) = Configuration::load(&files);
@@ -230,14 +241,10 @@ async fn at_moment(moment: &Moment, seed: u64, configuration: &BTreeMap<String, 
         factory.host.start_run(&Factory::run_id(name)).await.unwrap();
         fire(&factory, &Queue::ALL, has_ended, "the end of an earlier run").await;
     }
-    factory.faults(faults(&moment.faults));
+    factory.faults(faults.to_faults());
     factory.host.start_run(&Factory::run_id(last)).await.unwrap();
     fire(&factory, moment.fired, moment.reached, moment.name).await;
     factory
-}
-
-fn faults(spec: &Value) -> Faults {
-    FaultsSpec::deserialize(spec).unwrap().to_faults()
 }
 
 /// Fires triggers one after another, until `reached` holds. Between two invocations only, as a host does that is asked to
@@ -275,7 +282,7 @@ async fn dump(moment: &Moment, factory: &Factory, configuration: BTreeMap<String
         at,
         seed: factory.seed,
         runs: moment.runs.iter().map(|name| (*name).to_owned()).collect(),
-        faults: FaultsSpec::deserialize(&moment.faults).unwrap(),
+        faults: moment.faults(),
         failed: moment.failed.iter().map(|name| (*name).to_owned()).collect(),
         configuration,
         messages: messages.collect(),
@@ -373,7 +380,7 @@ async fn is_taken_over(golden: &Golden) {
     let moment = moments.iter().find(|moment| moment.name == golden.moment);
     let moment = moment.unwrap_or_else(|| panic!("nobody knows the moment {}", golden.moment));
     assert_eq!(golden.runs, moment.runs);
-    let factory = at_moment(moment, golden.seed, &golden.configuration).await;
+    let factory = at_moment(moment, golden.seed, &golden.configuration, &golden.faults).await;
     take_over(&factory, golden).await;
     factory.settle().await;
 
@@ -435,7 +442,7 @@ fn new_golden_files() {
     for moment in moments() {
         scenario(async {
             let configuration = small_configuration();
-            let factory = at_moment(&moment, 1, &configuration).await;
+            let factory = at_moment(&moment, 1, &configuration, &moment.faults()).await;
             let golden = dump(&moment, &factory, configuration).await;
             let text = serde_json::to_string_pretty(&golden).unwrap() + "\n";
             std::fs::write(folder.join(format!("{}.json", moment.name)), text).unwrap();
