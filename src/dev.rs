@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`world`] | which labs the simulated Azure has |
 //! | [`in_process`] | the factory, Azure and the host in one process under virtual time |
+//! | [`configuration`] | which configuration is used |
 //! | [`outcome`] | what a run leaves behind, its critical path, the report |
 //! | `simulate`, `dev_command` | the commands |
 //! | `azure_sim`, `functions_host`, `processes` | the real processes behind `dev` |
@@ -11,7 +12,7 @@
 //! | `progress` | what a person sees meanwhile |
 
 mod azure_sim;
-mod configuration;
+pub mod configuration;
 mod control;
 mod desk;
 mod dev_command;
