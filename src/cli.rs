@@ -41,6 +41,15 @@ enum Command {
 }
 
 impl Cli {
+    /// The command that this process was started with. Ends the process, with an explanation, if it makes no sense.
+    pub fn from_arguments() -> Self {
+        // The Functions host waits for this one at every start: it needs no parser of all the others.
+        if std::env::args_os().skip(1).eq(["handler"]) {
+            return Self { command: Command::Handler };
+        }
+        Self::parse()
+    }
+
     /// Runs the command; the exit code is 0 only for success.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`world`] | which labs the simulated Azure has |
 //! | [`in_process`] | the factory, Azure and the host in one process under virtual time |
+//! | [`configuration`] | which configuration is used |
 //! | [`outcome`] | what a run leaves behind, its critical path, the report |
 //! | [`simulation`] | stories in which everything goes wrong, judged by laws |
 //! | `simulate`, `dev_command` | the commands |

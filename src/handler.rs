@@ -79,20 +79,19 @@ async fn invoke(
             Ok(invocation) => invocation,
             Err(unusable) => return refused(&unusable),
         };
-        invocation.describe(&tracing::Span::current());
-        let work = invocation.run(&factory);
-        match tokio::time::timeout(INVOCATION_LIMIT, work).await {
-            Ok(Ok(told)) => answered(&told),
-            Ok(Err(reason)) => failed(&reason),
-            Err(_) => {
-                failed(&format!("it took longer than {} s and was given up", INVOCATION_LIMIT.as_secs()))
-            }
-        }
+        let about = invocation.span();
+        take(invocation, &factory).instrument(about).await
     }
-    .instrument(info_span!(parent: &span, "step", run = tracing::field::Empty, image = tracing::field::Empty,
-        lab = tracing::field::Empty, attempt = tracing::field::Empty))
     .instrument(span)
     .await
+}
+
+async fn take(invocation: Invocation, factory: &Factory) -> Response {
+    match tokio::time::timeout(INVOCATION_LIMIT, invocation.run(factory)).await {
+        Ok(Ok(told)) => answered(&told),
+        Ok(Err(reason)) => failed(&reason),
+        Err(_) => failed(&format!("it took longer than {} s and was given up", INVOCATION_LIMIT.as_secs())),
+    }
 }
 
 /// Success. The host writes the logs to the invocation's own log.

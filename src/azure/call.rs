@@ -41,9 +41,6 @@ impl LogCall {
 #[async_trait::async_trait]
 impl Policy for LogCall {
     async fn send(&self, context: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
-        let method = request.method();
-        let host = request.url().host_str().unwrap_or_default().to_owned();
-        let path = request.url().path().to_owned();
         let started = self.clock.now();
         let Some((following, rest)) = next.split_first() else {
             let message = "the pipeline has no transport";
@@ -51,6 +48,8 @@ impl Policy for LogCall {
         };
         let result = following.send(context, request, rest).await;
         let milliseconds = (self.clock.now() - started).whole_milliseconds();
+        let (method, url) = (request.method(), request.url());
+        let (host, path) = (url.host_str().unwrap_or_default(), url.path());
         match &result {
             Ok(answer) => {
                 // What was long on its way says nothing about now.

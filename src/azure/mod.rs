@@ -43,6 +43,7 @@ pub use devtestlab::{
     CustomImage, CustomImageSpec, Formula, Lab, LabAddress, LabVm, SharedImage, VmArtifact,
 };
 pub use error::{AzureError, ErrorKind};
+pub use network::identity_transport;
 pub use operation::{OperationUrl, Progress, Started};
 pub use resource_id::{BadResourceId, ResourceId, same_id};
 
@@ -124,21 +125,14 @@ impl Azure {
         let time_out = transport.is_none().then_some(CALL_TIME_OUT);
         let transport = match transport {
             Some(transport) => transport,
-            None => network::transport(&resource_manager)?,
+            None => network::transport(&resource_manager),
         };
         let scope = match authorization::is_loopback(&resource_manager) {
             true => format!("{PUBLIC_RESOURCE_MANAGER}.default"),
             false => format!("{}/.default", resource_manager.origin().ascii_serialization()),
         };
         let policy = authorization::bearer(&resource_manager, credential.clone(), scope, &clock)?;
-        let pipeline = Pipeline::new(
-            option_env!("CARGO_PKG_NAME"),
-            option_env!("CARGO_PKG_VERSION"),
-            client_options(&transport, &clock, policy),
-            Vec::new(),
-            Vec::new(),
-            None,
-        );
+        let pipeline = pipeline(client_options(&transport, &clock, policy));
         Ok(Self {
             inner: Arc::new(Inner { pipeline, resource_manager, credential, transport, time_out, clock }),
         })
@@ -279,6 +273,12 @@ impl Azure {
             AzureError::permanent(attempted, "ForeignUrl", message)
         })
     }
+}
+
+/// A pipeline of our own, for calls that no client of the SDK makes.
+fn pipeline(options: ClientOptions) -> Pipeline {
+    let (name, version) = (option_env!("CARGO_PKG_NAME"), option_env!("CARGO_PKG_VERSION"));
+    Pipeline::new(name, version, options, Vec::new(), Vec::new(), None)
 }
 
 /// What every client of the SDK is made with: one try, logged and authorised.

@@ -234,7 +234,8 @@ pub struct InProcess {
     pub factory: Arc<Factory>,
     /// How many invocations there were.
     pub invocations: Arc<AtomicU64>,
-    instance: Instance,
+    /// The handler.
+    pub instance: Instance,
 }
 
 impl InProcess {

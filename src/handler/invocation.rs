@@ -3,10 +3,13 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tracing::Span;
+use tracing::{Span, info_span};
 
 use crate::{
-    domain::messages::{Message, MessageError, Queue, Step},
+    domain::{
+        ImagePath, LabId,
+        messages::{Message, MessageError, Queue, Step},
+    },
     steps::{Factory, cleanup},
 };
 
@@ -84,11 +87,10 @@ impl Invocation {
         Ok(Self::Step(Box::new(Message::parse(queue, &bytes)?)))
     }
 
-    /// Writes what it is about into the span of its log lines.
-    pub fn describe(&self, span: &Span) {
-        let Self::Step(message) = self else { return };
-        span.record("run", message.run.as_str());
-        span.record("attempt", message.attempt);
+    /// The span of its log lines, which says what it is about. Made with all its fields at once: the formatter reads back and
+    /// writes anew what a span holds each time that a field is added.
+    pub fn span(&self) -> Span {
+        let Self::Step(message) = self else { return Span::none() };
         let (image, lab) = match &message.step {
             Step::StartRun(_) => (None, None),
             Step::CreateVm(step) | Step::CaptureImage(step) | Step::DeleteVm(step) => {
@@ -97,12 +99,8 @@ impl Invocation {
             Step::CopyImage(step) => (Some(&step.image_path), Some(&step.lab)),
             Step::RetireImages(step) => (Some(&step.image_path), step.lab.as_ref()),
         };
-        if let Some(image) = image {
-            span.record("image", image.as_str());
-        }
-        if let Some(lab) = lab {
-            span.record("lab", lab.lab_name());
-        }
+        let (image, lab) = (image.map(ImagePath::as_str), lab.map(LabId::lab_name));
+        info_span!("step", run = message.run.as_str(), image, lab, attempt = message.attempt)
     }
 
     /// Does it; answers what was done, in a line.

@@ -2,14 +2,17 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use azure_core::{credentials::TokenCredential, http::Url};
+use azure_core::{
+    credentials::TokenCredential,
+    http::{ClientOptions, Url},
+};
 use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
 use factory_clock::{CLOCK_VARIABLE, Clock};
 use servicebus::ServiceBusClient;
 
 use super::ServiceBusOutbox;
 use crate::{
-    azure::{Azure, AzureOptions, BlobAuthorization, ResourceId},
+    azure::{Azure, AzureOptions, BlobAuthorization, ResourceId, identity_transport},
     domain::LabId,
     ledger::Ledger,
     source::Directory,
@@ -148,7 +151,8 @@ impl Settings {
     /// If a client cannot be made of them.
     pub fn factory(self) -> anyhow::Result<Factory> {
         let user_assigned_id = self.client_id.map(UserAssignedId::ClientId);
-        let options = ManagedIdentityCredentialOptions { user_assigned_id, ..Default::default() };
+        let client_options = ClientOptions { transport: Some(identity_transport()), ..Default::default() };
+        let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options };
         let credential: Arc<dyn TokenCredential> = ManagedIdentityCredential::new(Some(options))?;
         let client = match self.service_bus {
             ServiceBus::ConnectionString(text) => ServiceBusClient::from_connection_string(&text)?,

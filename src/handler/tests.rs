@@ -313,7 +313,7 @@ async fn every_log_line_is_one_json_object_with_the_invocations_id() {
     let kept = Kept::default();
     let writer = kept.clone();
     let lines = logging::lines(move || writer.clone());
-    let filter = tracing_subscriber::EnvFilter::new("image_factory=info");
+    let filter = logging::filter("image_factory=info").unwrap();
     let subscriber = tracing_subscriber::registry().with(filter).with(lines);
     let (factory, _) = example().await;
     let router = router(factory.factory);

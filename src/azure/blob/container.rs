@@ -7,14 +7,14 @@ use std::{
 };
 
 use azure_core::http::{
-    Etag, RequestContent, Url,
+    Context, Etag, Method, PipelineSendOptions, Request, RequestContent, Url,
     headers::{HeaderName, Headers},
 };
 use azure_storage_blob::{
     BlobClient, BlobClientOptions, BlobServiceClient, BlobServiceClientOptions,
     models::{
-        BlobClientDownloadOptions, BlobClientStartCopyFromUrlOptions, BlobClientUploadOptions,
-        BlobContainerClientListBlobsOptions, KeyInfo, ListBlobsIncludeItem,
+        BlobClientStartCopyFromUrlOptions, BlobClientUploadOptions, BlobContainerClientListBlobsOptions,
+        KeyInfo, ListBlobsIncludeItem,
     },
 };
 use futures::TryStreamExt;
@@ -38,6 +38,7 @@ const ONE_AT_A_TIME: NonZero<usize> = NonZero::<usize>::MIN;
 /// Blobs that a page of a list holds at most. The service allows 5,000, of which the SDK makes 20 MB for a moment.
 const MOST_IN_A_PAGE: i32 = 1000;
 
+const VERSION_HEADER: &str = "x-ms-version";
 const METADATA_PREFIX: &str = "x-ms-meta-";
 
 impl Container {
@@ -165,18 +166,25 @@ impl Container {
     /// As any call.
     pub async fn get(&self, name: &str) -> Result<Option<(Vec<u8>, ETag)>, AzureError> {
         let attempted = self.attempt("GET", name);
-        let blob = self.blob(&attempted, name)?;
-        let download = async {
-            let options = BlobClientDownloadOptions { parallel: Some(ONE_AT_A_TIME), ..Default::default() };
-            let answer = blob.download(Some(options)).await?;
-            let etag = answer.headers.get_optional_string(&"etag".into());
-            Ok((answer.body.collect().await?, etag))
-        };
-        match self.azure.within_time(&attempted, download).await {
-            Ok((bytes, Some(etag))) => Ok(Some((bytes.to_vec(), etag.into()))),
-            Ok(_) => Err(AzureError::unanswered(&attempted, "UnexpectedAnswer", "the answer has no ETag")),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
+        let mut request = Request::new(self.checked_url(&attempted, name)?, Method::Get);
+        request.insert_header(VERSION_HEADER, VERSION);
+        let context = Context::new();
+        // Every status is an answer here, and is judged below.
+        let options = PipelineSendOptions { skip_checks: true, ..Default::default() };
+        let answer = self
+            .azure
+            .within_time(&attempted, self.pipeline.send(&context, &mut request, Some(options)))
+            .await?;
+        let (status, headers, body) = answer.deconstruct();
+        match (u16::from(status), header(&headers, "etag")) {
+            (200, Some(etag)) => Ok(Some((body.to_vec(), etag.into()))),
+            (200, None) => {
+                Err(AzureError::unanswered(&attempted, "UnexpectedAnswer", "the answer has no ETag"))
+            }
+            (404, _) => Ok(None),
+            (status, _) => {
+                Err(AzureError::from_answer(&attempted, status, &headers, &body, self.azure.clock()))
+            }
         }
     }
 
@@ -308,14 +316,19 @@ impl Container {
         url
     }
 
-    /// The SDK's client of one blob. The container's own `blob_client` would encode a `/` in the name, which reads
-    /// badly in a URL that is kept, and `get` would not find what others wrote under it.
-    fn blob(&self, attempted: &str, name: &str) -> Result<BlobClient, AzureError> {
+    fn checked_url(&self, attempted: &str, name: &str) -> Result<Url, AzureError> {
         if name.is_empty() || name.split('/').any(|part| matches!(part, "." | "..")) {
             return Err(AzureError::permanent(attempted, "InvalidBlobName", "a blob cannot have this name"));
         }
+        Ok(self.blob_url(name))
+    }
+
+    /// The SDK's client of one blob. The container's own `blob_client` would encode a `/` in the name, which reads
+    /// badly in a URL that is kept, and `get` would not find what others wrote under it.
+    fn blob(&self, attempted: &str, name: &str) -> Result<BlobClient, AzureError> {
+        let url = self.checked_url(attempted, name)?;
         let options = BlobClientOptions { client_options: self.options.clone(), version: VERSION.to_owned() };
-        BlobClient::new(self.blob_url(name), None, Some(options))
+        BlobClient::new(url, None, Some(options))
             .map_err(|error| AzureError::from_sdk(attempted, &error, self.azure.clock()))
     }
 }

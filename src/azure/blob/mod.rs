@@ -8,12 +8,12 @@ mod tests;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use azure_core::http::{ClientOptions, Url, policies::Policy};
+use azure_core::http::{ClientOptions, Pipeline, Url, policies::Policy};
 use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Azure, AzureError, authorization, client_options};
+use super::{Azure, AzureError, authorization, client_options, pipeline};
 use crate::secret::Secret;
 use shared_key::{AccountKey, SignSharedKey};
 
@@ -141,6 +141,8 @@ pub struct Container {
     endpoint: Url,
     url: Url,
     client: Arc<BlobContainerClient>,
+    /// For reads, which are most calls: the SDK's client of a blob brings a pipeline of its own, and downloads in parts.
+    pipeline: Pipeline,
     options: ClientOptions,
     key: Option<AccountKey>,
 }
@@ -214,12 +216,14 @@ impl Azure {
             Some(BlobContainerClientOptions { client_options: options.clone(), version: VERSION.to_owned() }),
         )
         .map_err(|error| AzureError::from_sdk(&attempted, &error, &self.inner.clock))?;
+        let pipeline = pipeline(options.clone());
         Ok(Container {
             azure: self.clone(),
             name: name.to_owned(),
             endpoint,
             url,
             client: Arc::new(client),
+            pipeline,
             options,
             key,
         })

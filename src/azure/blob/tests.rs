@@ -185,11 +185,12 @@ async fn what_is_signed_is_what_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_blob_is_read_with_its_etag_and_a_missing_one_is_none() {
     let (container, script) = container();
-    let found = Reply::bytes(206, "hello").with("etag", "\"0x2\"").with("content-length", "5");
-    script.on("GET /vhds/a.json", found.with("content-range", "bytes 0-4/5"));
+    let found = Reply::bytes(200, "hello").with("etag", "\"0x2\"").with("content-length", "5");
+    script.on("GET /vhds/a.json", found);
     let (bytes, etag) = container.get("a.json").await.unwrap().unwrap();
     assert_eq!((bytes.as_slice(), etag), (b"hello".as_slice(), ETag::from("\"0x2\"")));
     assert_eq!(script.seen().len(), 1);
+    assert_eq!(script.last().header("x-ms-version"), VERSION);
     assert_eq!(container.get("b.json").await.unwrap(), None);
     assert_eq!(container.properties("b.json").await.unwrap(), None);
     assert!(!container.delete("b.json").await.unwrap());
@@ -200,9 +201,6 @@ async fn a_blob_is_read_with_its_etag_and_a_missing_one_is_none() {
 #[tokio::test(start_paused = true)]
 async fn an_empty_blob_is_read_too() {
     let (container, script) = container();
-    let unsatisfiable =
-        Reply::empty(416).with("x-ms-error-code", "InvalidRange").with("content-range", "bytes */0");
-    script.on("GET /vhds/empty", unsatisfiable);
     script.on("GET /vhds/empty", Reply::empty(200).with("etag", "e").with("content-length", "0"));
     let (bytes, _) = container.get("empty").await.unwrap().unwrap();
     assert!(bytes.is_empty());

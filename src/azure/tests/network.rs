@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use azure_core::http::{Context, Method, Request};
 use factory_clock::Clock;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,7 +12,7 @@ use tokio::{
 use url::Url;
 
 use super::FakeCredential;
-use crate::azure::{Azure, AzureOptions, BlobAuthorization, Started};
+use crate::azure::{Azure, AzureOptions, BlobAuthorization, Started, identity_transport};
 use crate::secret::Secret;
 
 const DISK: &str = "/subscriptions/S/resourceGroups/rg/providers/Microsoft.Compute/disks/os";
@@ -68,6 +69,17 @@ async fn calls_without_a_body_say_that_its_length_is_zero() {
     let head = head.await.unwrap();
     assert!(head.starts_with("put /acct/vhds/x.vhd http/1.1\r\n"), "{head}");
     assert!(head.contains("\r\ncontent-length: 0\r\n") && head.contains("sharedkey acct:"), "{head}");
+}
+
+#[tokio::test]
+async fn the_managed_identity_is_asked_over_plain_http() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/msi/token", listener.local_addr().unwrap())).unwrap();
+    let head = answer_once(listener, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}");
+    let transport = identity_transport();
+    let answer = transport.send(&Context::new(), &mut Request::new(url, Method::Get)).await.unwrap();
+    assert_eq!(u16::from(answer.status()), 200);
+    assert!(head.await.unwrap().starts_with("get /msi/token http/1.1\r\n"));
 }
 
 #[tokio::test]
