@@ -5,6 +5,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
+use aho_corasick::AhoCorasick;
 use azure_sim::{
     chaos::{Chance, Struck},
     control::State,
@@ -76,9 +77,14 @@ pub async fn no_secrets(surroundings: &Surroundings, watch: &Watch, outside: &In
     for (name, bytes) in documents(surroundings, outside).await {
         places.push((name, String::from_utf8_lossy(&bytes).into_owned()));
     }
+    let secrets: Vec<String> = secrets.into_iter().collect();
+    let search = match AhoCorasick::new(&secrets) {
+        Ok(search) => search,
+        Err(error) => return watch.broken(format!("secrets: {error}")),
+    };
     for (place, text) in &places {
-        if let Some(secret) = secrets.iter().find(|secret| text.contains(secret.as_str())) {
-            let start: String = secret.chars().take(4).collect();
+        if let Some(found) = search.find(text) {
+            let start: String = secrets[found.pattern().as_usize()].chars().take(4).collect();
             watch.broken(format!("secrets: the one that begins with {start} is in {place}"));
         }
     }

@@ -145,7 +145,11 @@ impl Watch {
     /// From now on nothing fails.
     pub fn end_faults(&self) {
         self.faults_over.store(true, Ordering::Relaxed);
-        self.sim.world().chances.rates.clear();
+        let now = self.now();
+        let mut world = self.sim.world();
+        // The one for what strikes by chance, the other for what was drawn before and strikes later.
+        world.chances.rates.clear();
+        world.chances.until = Some(now);
     }
 
     /// Writes an event into the trace.
