@@ -15,9 +15,11 @@ use super::{
 };
 use crate::{World, chaos, work::WorkKind};
 
+mod pending;
 mod source;
 mod start;
 
+pub(super) use pending::PendingCopies;
 pub(super) use source::cannot_verify;
 pub(super) use source::{Read, read_source};
 pub(super) use start::{abort, copy_from_url, put_from_url, start};
@@ -171,7 +173,7 @@ pub(super) enum Planned {
 
 /// The copy has come to the end that was planned for it.
 pub(super) fn end(world: &mut World, id: Uuid) {
-    let Some(pending) = world.storage.copies.get(&id) else {
+    let Some(pending) = world.storage.copies.get(id) else {
         return; // It was aborted, or its source vanished.
     };
     let failure = match &pending.planned {
@@ -196,7 +198,7 @@ pub(super) fn end(world: &mut World, id: Uuid) {
 
 /// Ends a pending copy: its destination then holds everything, or nothing.
 pub(super) fn finish(world: &mut World, id: Uuid, status: Status, description: Option<String>) {
-    let Some(pending) = world.storage.copies.remove(&id) else {
+    let Some(pending) = world.storage.copies.remove(id) else {
         return;
     };
     let now = world.now();
@@ -233,33 +235,29 @@ pub(super) fn finish(world: &mut World, id: Uuid, status: Status, description: O
 
 /// The export `name` cannot be read any more: fails the copies that read from it.
 pub(super) fn source_is_gone(world: &mut World, name: &str, description: &str) {
-    let copies = world.storage.copies.iter();
-    let reading = copies.filter(|(_, copy)| matches!(&copy.source, Source::Export(export) if export == name));
-    let ids: Vec<Uuid> = reading.map(|(id, _)| *id).collect();
-    for id in ids {
+    for id in world.storage.copies.of_export(name) {
         finish(world, id, Status::Failed, Some(description.to_owned()));
     }
 }
 
 /// The account `name` is gone: copies into it end with it.
 pub(super) fn destination_is_gone(world: &mut World, name: &str) {
-    world.storage.copies.retain(|_, copy| copy.account != name);
+    for id in world.storage.copies.writing_to(name) {
+        world.storage.copies.remove(id);
+    }
 }
 
-/// Fails the copies whose source was written or deleted since they began. To be called after every change.
-pub(super) fn sources_changed(world: &mut World) {
-    let mut failed = Vec::new();
-    for (id, copy) in &world.storage.copies {
-        let Source::Blob { account, key, snapshot } = &copy.source else {
-            continue;
+/// Fails the copies from this blob (without one: from the account) if it was written or deleted since they began. To be called
+/// after every change.
+pub(super) fn source_changed(world: &mut World, account: &str, key: Option<BlobKey>) {
+    for id in world.storage.copies.of_blob(account, key) {
+        let Some(copy) = world.storage.copies.get(id) else { continue };
+        let Source::Blob { account, key, snapshot } = &copy.source else { continue };
+        let description = match source::version(world, account, key, snapshot.as_deref()) {
+            Some(version) if version.etag == copy.etag => continue,
+            Some(_) => SOURCE_CHANGED,
+            None => SOURCE_NOT_FOUND,
         };
-        match source::version(world, account, key, snapshot.as_deref()) {
-            Some(version) if version.etag == copy.etag => {}
-            Some(_) => failed.push((*id, SOURCE_CHANGED)),
-            None => failed.push((*id, SOURCE_NOT_FOUND)),
-        }
-    }
-    for (id, description) in failed {
         finish(world, id, Status::Failed, Some(description.to_owned()));
     }
 }

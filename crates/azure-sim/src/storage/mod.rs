@@ -60,7 +60,7 @@ pub struct State {
     /// Managed disks that are open for reading, by the name of their host.
     exports: BTreeMap<String, export::Export>,
     /// Copies that have not ended.
-    copies: BTreeMap<Uuid, copy::PendingCopy>,
+    copies: copy::PendingCopies,
     /// Keys with which users sign, by account and the key's parameters in a SAS.
     delegation_keys: BTreeMap<(String, [String; 6]), delegation::Key>,
     last_etag: u64,
@@ -168,7 +168,7 @@ pub(crate) fn delete_account(world: &mut World, name: &str) {
     world.storage.accounts.remove(name);
     world.storage.contents.remove(name);
     copy::destination_is_gone(world, name);
-    copy::sources_changed(world);
+    copy::source_changed(world, name, None);
 }
 
 /// Takes away a blob that this copy made, and what has the same name and ends with `.json`. Says whether the blob was there.
@@ -187,7 +187,7 @@ pub(crate) fn lose_copied(world: &mut World, url: &str, copy: Uuid, with_compani
     if let Some((stem, _)) = key.1.rsplit_once('.').filter(|_| with_companion) {
         contents.blobs.remove(&(key.0.clone(), format!("{stem}.json")));
     }
-    copy::sources_changed(world);
+    copy::source_changed(world, &account, Some(key));
     true
 }
 

@@ -229,11 +229,12 @@ pub(super) fn handle(world: &mut World, account: &str, path: &str, request: &Req
     let mut version = None;
     let result = Call::new(account, path, request, now).and_then(|call| {
         version = HeaderValue::from_str(call.version()).ok();
-        answer(world, &call)
+        let result = answer(world, &call);
+        if !matches!(*call.method, Method::GET | Method::HEAD) {
+            copy::source_changed(world, account, call.key().ok());
+        }
+        result
     });
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        copy::sources_changed(world);
-    }
     let is_head = request.method() == Method::HEAD;
     let mut answer = result.unwrap_or_else(|error| error.into_answer(is_head, &id, &ticks(now)));
     answer.set("server", "Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0");
