@@ -37,6 +37,8 @@ use crate::{
 
 /// The code of a document that is there but is not what this program writes.
 pub const MALFORMED_LEDGER: &str = "MalformedLedger";
+/// Where a run has a folder of its own. Beside these it has single documents, named after it alone.
+const FOLDERS_OF_A_RUN: [&str; 4] = ["copies", "builds", "definitions", "retirements"];
 /// How often a write that lost against another is tried again before it counts as transient.
 const WRITE_ATTEMPTS: usize = 8;
 /// Documents of a forgotten run that are deleted at once.
@@ -368,7 +370,7 @@ impl Ledger {
     /// If Blob Storage refuses.
     pub async fn forget(&self, run: &RunId, most: usize) -> Result<bool, AzureError> {
         let mut room = most;
-        for kind in ["copies", "builds", "definitions"] {
+        for kind in FOLDERS_OF_A_RUN {
             let mut pages = self.container.pages(&format!("{kind}/{run}/"));
             while let Some(mut page) = pages.next().await? {
                 let is_too_much = page.len() > room;

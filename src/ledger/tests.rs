@@ -303,10 +303,20 @@ mod in_blob_storage {
     async fn what_is_remembered_of_a_run_goes_bit_by_bit_its_own_document_last() {
         let ledger = ledger().await;
         let other = RunId::parse("run-10").unwrap();
+        let weighed = Retirement {
+            lab: lab("one"),
+            before: 2,
+            after: 1,
+            most_retired_share: 0.5,
+            approved: false,
+            held: false,
+            weighed_at: NOW,
+        };
         for run in [run(), other.clone()] {
             ledger.create(&Key::run(&run), &run_record(1, 1), None).await.unwrap();
             ledger.pin_configuration(&run, &ConfigurationFiles::default()).await.unwrap();
             ledger.note_sweep(&run, &Sweep::default()).await.unwrap();
+            ledger.keep_retirement(&Key::retirement(&run, &lab("one")), &weighed).await.unwrap();
             ledger.keep_definition(&run, &build().plan.vm_name, b"{}").await.unwrap();
             ledger.create(&Key::build(&run, &build().plan.vm_name), &build(), None).await.unwrap();
             for name in ["one", "two", "three"] {
@@ -321,7 +331,7 @@ mod in_blob_storage {
         assert!(ledger.forget(&run(), 5).await.unwrap(), "again is fine");
         let left: Vec<String> =
             ledger.container.list("").await.unwrap().into_iter().map(|blob| blob.name).collect();
-        assert_eq!(left.len(), 8, "{left:?}");
+        assert_eq!(left.len(), 9, "{left:?}");
         assert!(left.iter().all(|name| name.contains("run-10")), "{left:?}");
         assert_eq!(ledger.swept_runs().await.unwrap(), BTreeSet::from([other]));
     }
