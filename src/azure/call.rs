@@ -12,8 +12,13 @@ use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 use super::error::correlation_id;
 
-/// An answer's date is in whole seconds and some time on its way; a smaller difference does no harm.
-const CLOCK_TOLERANCE: time::Duration = time::Duration::seconds(30);
+/// A clock that is wrong by less stays as it is. Waits of a few seconds must not end in the past, so it is not much more than what
+/// an answer leaves open.
+const CLOCK_TOLERANCE: time::Duration = time::Duration::seconds(2);
+/// An answer that was longer on its way says too little about now.
+const QUICK_ANSWER: time::Duration = time::Duration::seconds(1);
+/// An answer's date is in whole seconds, cut off: this is the middle of what it may mean.
+const HALF_A_SECOND: time::Duration = time::Duration::milliseconds(500);
 
 /// Logs what was called, what came back and how long it took; never a query, a header or a body, where secrets are.
 #[derive(Debug)]
@@ -31,7 +36,7 @@ impl LogCall {
     fn set_clock(&self, headers: &Headers) {
         let date = headers.get_optional_str(&HeaderName::from_static("date"));
         let date = date.and_then(|text| OffsetDateTime::parse(text, &Rfc2822).ok());
-        if let Some(wrong) = date.and_then(|date| self.clock.set(date, CLOCK_TOLERANCE)) {
+        if let Some(wrong) = date.and_then(|date| self.clock.set(date + HALF_A_SECOND, CLOCK_TOLERANCE)) {
             let seconds = wrong.whole_seconds();
             tracing::warn!(seconds, "this machine's clock differs from Azure's, which counts from now on");
         }
@@ -47,13 +52,13 @@ impl Policy for LogCall {
             return Err(azure_core::Error::with_message(azure_core::error::ErrorKind::Other, message));
         };
         let result = following.send(context, request, rest).await;
-        let milliseconds = (self.clock.now() - started).whole_milliseconds();
+        let taken = self.clock.now() - started;
+        let milliseconds = taken.whole_milliseconds();
         let (method, url) = (request.method(), request.url());
         let (host, path) = (url.host_str().unwrap_or_default(), url.path());
         match &result {
             Ok(answer) => {
-                // What was long on its way says nothing about now.
-                if milliseconds < CLOCK_TOLERANCE.whole_milliseconds() {
+                if taken < QUICK_ANSWER {
                     self.set_clock(answer.headers());
                 }
                 let status = u16::from(answer.status());
