@@ -105,6 +105,11 @@ impl AzureError {
         matches!(self.kind, ErrorKind::Transient { .. })
     }
 
+    /// Whether something else holds the thing (HTTP 409).
+    pub fn is_conflict(&self) -> bool {
+        self.status == Some(409)
+    }
+
     /// Whether a condition of the write did not hold.
     pub fn is_precondition(&self) -> bool {
         self.kind == ErrorKind::Precondition

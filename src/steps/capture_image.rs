@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use super::{
     Factory,
     lab_storage::LabStorage,
-    pace,
+    pace::{self, Bounds},
     progress::{self, CopyStands},
     tags,
     turn::{ItemStep, Next},
@@ -26,6 +26,8 @@ use crate::{
 
 /// While Azure opens or closes a disk's access.
 const DISK_ACCESS_WAIT: Duration = Duration::from_secs(5);
+/// Between two looks at a disk that Azure is opening: seconds as a rule.
+const DISK_ACCESS_BOUNDS: Bounds = Bounds::seconds(5, 60).of_elapsed(6);
 /// An open SAS outlives the copy's deadline by this, so that it never expires under a copy that may still succeed.
 const SAS_MARGIN: Duration = Duration::from_secs(3600);
 
@@ -119,7 +121,15 @@ async fn begin(
 ) -> Result<Next, AzureError> {
     if let Some(operation) = state.facts.operation.clone() {
         return match factory.azure.disk_access(&operation).await? {
-            DiskAccessProgress::Running => Ok(Next::wait(DISK_ACCESS_WAIT, "the disk's SAS")),
+            DiskAccessProgress::Running if stalls(factory, state) => {
+                give_back(factory, record, state).await?;
+                Ok(Next::wait(DISK_ACCESS_WAIT, "the disk's SAS, which did not come, to be called off"))
+            }
+            DiskAccessProgress::Running => {
+                let now = factory.clock.now();
+                let wait = pace::growing(state.facts.begun_at.unwrap_or(now), now, DISK_ACCESS_BOUNDS);
+                Ok(Next::wait(wait, "the disk's SAS"))
+            }
             DiskAccessProgress::Granted(source) => {
                 state.facts.operation = None;
                 start_copy(factory, record, state, storage, &source).await
@@ -145,13 +155,25 @@ async fn begin(
         return Ok(Next::wait(DISK_ACCESS_WAIT, "an earlier SAS of the disk to be given back"));
     }
     let life = record.settings.deadlines.capture_image + SAS_MARGIN;
-    match factory.azure.begin_disk_access(&disk.id, life).await? {
-        DiskAccess::Granted(source) => start_copy(factory, record, state, storage, &source).await,
-        DiskAccess::Pending { operation, .. } => {
+    match factory.azure.begin_disk_access(&disk.id, life).await {
+        Ok(DiskAccess::Granted(source)) => start_copy(factory, record, state, storage, &source).await,
+        Ok(DiskAccess::Pending { operation, .. }) => {
+            state.facts.begun_at = Some(factory.clock.now());
             state.facts.operation = Some(operation);
             Ok(Next::wait(DISK_ACCESS_WAIT, "the disk's SAS"))
         }
+        Err(error) if error.is_conflict() && stalls(factory, state) => {
+            // Azure is at a SAS whose operation is lost: it would be so for ever.
+            factory.azure.end_disk_access(&disk.id).await?;
+            Err(error)
+        }
+        Err(error) => Err(error),
     }
+}
+
+/// Whether a SAS that was asked for is too long in coming.
+fn stalls(factory: &Factory, state: &mut StepState) -> bool {
+    pace::stalls(&mut state.facts.begun_at, factory.clock.now())
 }
 
 /// The SAS lives only in this call: it is in no message and no document.
@@ -227,6 +249,12 @@ async fn os_disk(factory: &Factory, record: &BuildRecord) -> Result<Result<Disk,
     }
 }
 
+/// The disk whose SAS was asked for, if any.
+pub(super) fn opened_disk(record: &BuildRecord, state: &StepState) -> Option<String> {
+    let captured = || record.facts(Queue::CaptureImage).and_then(|facts| facts.disk_id.clone());
+    state.facts.disk_id.clone().or_else(captured)
+}
+
 /// Gives an open SAS of the disk back; whether there was one.
 pub(super) async fn give_back(
     factory: &Factory,
@@ -234,9 +262,7 @@ pub(super) async fn give_back(
     state: &mut StepState,
 ) -> Result<bool, AzureError> {
     let operation: Option<OperationUrl> = state.facts.operation.take();
-    let known = state.facts.disk_id.clone();
-    let known = known.or_else(|| record.facts(Queue::CaptureImage).and_then(|facts| facts.disk_id.clone()));
-    let Some(disk_id) = known else { return Ok(false) };
+    let Some(disk_id) = opened_disk(record, state) else { return Ok(false) };
     let Some(disk) = factory.azure.disk(&disk_id).await? else {
         return Ok(false);
     };

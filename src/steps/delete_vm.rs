@@ -74,9 +74,18 @@ impl ItemStep for DeleteVm {
                 if capture_image::give_back(factory, record, state).await? {
                     return Ok(Next::wait(SOON, "the disk's SAS to be given back"));
                 }
-                match azure.delete_lab_vm(lab, vm_name).await? {
-                    Started::Done => Next::wait(Duration::from_secs(1), "the VM to be gone"),
-                    Started::Running { .. } => Next::wait(deleting(record), "the VM to be deleted"),
+                match azure.delete_lab_vm(lab, vm_name).await {
+                    Ok(Started::Done) => Next::wait(Duration::from_secs(1), "the VM to be gone"),
+                    Ok(Started::Running { .. }) => Next::wait(deleting(record), "the VM to be deleted"),
+                    Err(error) => {
+                        // A SAS that Azure never got to hand out holds the VM as well, and shows only in the refusal.
+                        if let Some(disk_id) = capture_image::opened_disk(record, state)
+                            && error.is_conflict()
+                        {
+                            azure.end_disk_access(&disk_id).await?;
+                        }
+                        return Err(error);
+                    }
                 }
             }
             Action::AwaitVm | Action::AwaitDeployment => Next::wait(deleting(record), "the deletion to end"),

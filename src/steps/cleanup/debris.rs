@@ -4,7 +4,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::{DEBRIS_AFTER, Done, Life, Runs};
 use crate::{
-    azure::{AzureError, BlobItem, Deployment, LabAddress, LabVm},
+    azure::{AzureError, BlobItem, Deployment, Disk, LabAddress, LabVm},
     domain::{RUN_TAG, RunId, VmName},
     steps::{Factory, lab_storage::LabStorage, tags},
 };
@@ -50,21 +50,28 @@ pub(super) fn is_debris(vm: &LabVm, runs: &Runs, now: OffsetDateTime) -> bool {
     }
 }
 
-/// A VM whose disk has an open SAS cannot be deleted: the SAS goes first, the VM at the next tick.
+/// A VM whose disk has an open SAS cannot be deleted: the SAS goes first, the VM at the next tick. A SAS that Azure never got
+/// to hand out holds the VM as well, and shows only in the refusal.
 async fn remove_vm(factory: &Factory, lab: &LabAddress, vm: &LabVm) -> Result<String, AzureError> {
     let compute = match &vm.compute_id {
         Some(id) => factory.azure.compute_vm(id).await?,
         None => None,
     };
-    if let Some(disk_id) = compute.and_then(|vm| vm.os_disk_id)
-        && let Some(disk) = factory.azure.disk(&disk_id).await?
-        && disk.has_open_sas()
-    {
-        factory.azure.end_disk_access(&disk_id).await?;
-        return Ok(format!("SAS of VM {}", vm.name));
+    let disk_id = compute.and_then(|vm| vm.os_disk_id);
+    let disk = match &disk_id {
+        Some(id) => factory.azure.disk(id).await?,
+        None => None,
+    };
+    if !disk.as_ref().is_some_and(Disk::has_open_sas) {
+        match factory.azure.delete_lab_vm(lab, &vm.name).await {
+            Err(error) if error.is_conflict() && disk.is_some() => {}
+            result => return result.map(|_| format!("VM {}", vm.name)),
+        }
     }
-    factory.azure.delete_lab_vm(lab, &vm.name).await?;
-    Ok(format!("VM {}", vm.name))
+    if let Some(id) = &disk_id {
+        factory.azure.end_disk_access(id).await?;
+    }
+    Ok(format!("SAS of VM {}", vm.name))
 }
 
 async fn remove_vhds(
