@@ -49,6 +49,8 @@ use crate::{
 
 /// As host.json says: `extensions.serviceBus.maxConcurrentCalls`, per function.
 pub(super) const MAX_CONCURRENT_CALLS: usize = 16;
+/// So far a function app scales out (Microsoft, "Azure Functions hosting options": 100 instances on Linux).
+const MOST_INSTANCES: usize = 100;
 /// As `CleanupSchedule` says in the sample settings.
 pub(super) const CLEANUP_PERIOD: Duration = Duration::from_secs(600);
 /// How often it is looked whether all messages are gone.
@@ -298,7 +300,7 @@ impl InProcess {
 
     /// One function's Service Bus trigger.
     async fn pump(self, queue: Queue) {
-        let free = Arc::new(Semaphore::new(MAX_CONCURRENT_CALLS));
+        let free = Arc::new(Semaphore::new(MAX_CONCURRENT_CALLS * MOST_INSTANCES));
         loop {
             let Ok(permit) = free.clone().acquire_owned().await else {
                 return;
