@@ -20,7 +20,7 @@ use super::{
     desk::Desk,
     host_watch::HostWatch,
     outcome::{Outcome, RunCounts},
-    processes::{self, StartedHost},
+    processes,
     progress::Progress,
     simulate::write_report,
     world,
@@ -33,8 +33,10 @@ use crate::{
 
 /// How often it is looked how the run stands (real time).
 const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks at least so many times as long as a look takes.
+const REST: u32 = 10;
 /// How long a run may take (real time): one that hangs shall not hang whoever waits for it.
-const LONGEST_RUN: Duration = Duration::from_secs(1800);
+const LONGEST_RUN: Duration = Duration::from_secs(2 * 3600);
 /// Random letters of a run's id: enough that two runs do not meet.
 const RANDOM_LETTERS: usize = 4;
 /// Every ten minutes, as in the sample settings.
@@ -46,6 +48,12 @@ pub struct DevArguments {
     /// The folder with Labs.json and GoldenImages; the shipped example where it is not given.
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
+    /// A configuration of so many golden images instead; all labs receive all of them.
+    #[arg(long, conflicts_with = "config", requires = "labs")]
+    images: Option<usize>,
+    /// And so many labs.
+    #[arg(long, conflicts_with = "config", requires = "images")]
+    labs: Option<usize>,
     /// Ends after the run: exit code 0 only if every image stands in every lab and nothing is left behind.
     #[arg(long)]
     once: bool,
@@ -75,7 +83,10 @@ impl DevArguments {
     /// # Errors
     /// If the configuration cannot be used, or a process does not come up.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let files = configuration::read(self.config.as_deref())?;
+        let files = match (self.images, self.labs) {
+            (Some(images), Some(labs)) => configuration::generate(images, labs),
+            _ => configuration::read(self.config.as_deref())?,
+        };
         let configuration = configuration::check(&files)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(self.run_factory(&files, &configuration))
@@ -105,10 +116,9 @@ impl DevArguments {
         std::fs::create_dir(&app_root)?;
         let settings = app_settings(&addresses, &identity, &factory_lab, &pinned, &clock);
         processes::lay_out_app(&app_root, &settings)?;
-        let StartedHost { process, address: host_address, handler } =
-            processes::start_host(&app_root, folder.path(), self.port, &clock).await?;
-        let host_process = process.id();
-        let mut host = HostWatch::start(process, self.log.as_deref())?;
+        let host = processes::start_host(&app_root, folder.path(), self.port, &clock).await?;
+        let (host_process, host_address, handler) = (host.process.id(), host.address.clone(), host.handler);
+        let mut host = HostWatch::start(host, self.log.as_deref())?;
 
         let run = RunId::manual(clock.now(), &random_letters()?)?;
         eprintln!(
@@ -122,7 +132,12 @@ impl DevArguments {
         let report = await_run(&desk, &run, &clock, &mut host).await?;
 
         let messages = control.queues().await?.values().map(|queue| queue.accepted).sum();
-        let counts = RunCounts { messages, invocations: host.invocations(), azure: control.counts().await? };
+        let counts = RunCounts {
+            messages,
+            invocations: host.invocations(),
+            azure: control.counts().await?,
+            handler_peak_memory_bytes: processes::peak_memory(host.handler()),
+        };
         let (state, work, budgets) =
             (control.state().await?, control.work().await?.work, control.budgets().await?);
         let outcome = Outcome::new(report, &state, &work, &budgets, counts);
@@ -157,6 +172,7 @@ async fn await_run(
         if let Some(reason) = host.ended() {
             bail!("the Functions host ended: {reason}");
         }
+        let looked = Instant::now();
         match desk.look(run).await {
             Ok(Some(report)) => {
                 progress.show(&report, clock.now());
@@ -172,7 +188,8 @@ async fn await_run(
         if begun.elapsed() > LONGEST_RUN {
             bail!("the run did not end within {} minutes", LONGEST_RUN.as_secs() / 60);
         }
-        tokio::time::sleep(LOOK).await;
+        // A look at a large run reads very many documents: most of the time is for the run itself.
+        tokio::time::sleep(LOOK.max(REST * looked.elapsed())).await;
     }
 }
 
@@ -244,6 +261,9 @@ fn print_outcome(outcome: &Outcome, now: OffsetDateTime, speed: f64) -> anyhow::
         outcome.virtual_seconds / speed,
         outcome.virtual_seconds / outcome.critical_path_seconds,
     );
+    if let Some(bytes) = outcome.counts.handler_peak_memory_bytes {
+        println!("the handler took at most {:.1} MiB of memory", bytes as f64 / f64::from(1 << 20));
+    }
     Ok(())
 }
 

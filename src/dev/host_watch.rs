@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -15,11 +15,15 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{functions_host::HostLine, processes::Process};
+use super::{
+    functions_host::HostLine,
+    processes::{Process, StartedHost},
+};
 
 /// A watch over the Functions host.
 pub struct HostWatch {
     invocations: Arc<AtomicU64>,
+    handler: Arc<AtomicU32>,
     news: mpsc::UnboundedReceiver<String>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<anyhow::Result<()>>,
@@ -31,7 +35,7 @@ impl HostWatch {
     ///
     /// # Errors
     /// If the log cannot be written.
-    pub fn start(host: Process, log: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn start(host: StartedHost, log: Option<&Path>) -> anyhow::Result<Self> {
         let create = |path: &Path| {
             std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))
         };
@@ -39,13 +43,20 @@ impl HostWatch {
         let invocations = Arc::new(AtomicU64::new(0));
         let (tell, news) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(watch(host, log, invocations.clone(), tell, stopped));
-        Ok(Self { invocations, news, stop, task, last: String::new() })
+        let handler = Arc::new(AtomicU32::new(host.handler));
+        let task =
+            tokio::spawn(watch(host.process, log, invocations.clone(), handler.clone(), tell, stopped));
+        Ok(Self { invocations, handler, news, stop, task, last: String::new() })
     }
 
     /// How many invocations ended so far.
     pub fn invocations(&self) -> u64 {
         self.invocations.load(Ordering::Relaxed)
+    }
+
+    /// The handler's process id.
+    pub fn handler(&self) -> u32 {
+        self.handler.load(Ordering::Relaxed)
     }
 
     /// What a person should know, since the last time.
@@ -77,6 +88,7 @@ async fn watch(
     mut host: Process,
     mut log: Option<std::fs::File>,
     invocations: Arc<AtomicU64>,
+    handler: Arc<AtomicU32>,
     tell: mpsc::UnboundedSender<String>,
     mut stopped: oneshot::Receiver<()>,
 ) -> anyhow::Result<()> {
@@ -90,8 +102,12 @@ async fn watch(
             writeln!(log, "{line}")?;
         }
         let Ok(line) = serde_json::from_str::<HostLine>(&line) else { continue };
-        if matches!(line, HostLine::Invoked { .. }) {
-            invocations.fetch_add(1, Ordering::Relaxed);
+        match line {
+            HostLine::Invoked { .. } => {
+                invocations.fetch_add(1, Ordering::Relaxed);
+            }
+            HostLine::HandlerStarted { pid } => handler.store(pid, Ordering::Relaxed),
+            _ => {}
         }
         if let Some(news) = news(line) {
             // Nobody listens any more while `dev` is on its way out.

@@ -70,6 +70,9 @@ pub struct RunCounts {
     /// Calls to Azure.
     #[serde(flatten)]
     pub azure: Counts,
+    /// The most memory that the handler's process had (`VmHWM`), where it is one of its own and the system tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handler_peak_memory_bytes: Option<u64>,
 }
 
 impl Outcome {

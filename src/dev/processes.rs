@@ -148,6 +148,14 @@ pub async fn start_host(
     bail!("the Functions host ended before the handler was ready:\n{}", said.join("\n"))
 }
 
+/// The most memory that a process had so far, in bytes, where the system tells (Linux: `VmHWM`).
+pub fn peak_memory(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
 /// Lays out an app as it is deployed: host.json, a folder for each function, the executable, and the local settings.
 ///
 /// # Errors

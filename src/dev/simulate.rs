@@ -176,6 +176,16 @@ impl SimulateArguments {
             outcome.counts.messages,
             started.elapsed().as_secs_f64(),
         );
+        let RunCounts { messages, azure, .. } = outcome.counts;
+        let of_copy = |number: u64| number as f64 / copies.max(1) as f64;
+        println!(
+            "for each copy {:.1} messages, {:.1} reads, {:.1} writes and {:.1} deletions of Resource Manager, {:.1} calls of Blob Storage",
+            of_copy(messages),
+            of_copy(azure.arm_reads),
+            of_copy(azure.arm_writes),
+            of_copy(azure.arm_deletes),
+            of_copy(azure.blob_calls),
+        );
         Ok(if outcome.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -201,6 +211,7 @@ fn simulate(seed: u64, files: ConfigurationFiles, configuration: &Configuration)
             messages: factory.messages(),
             invocations: factory.invocations.load(Ordering::Relaxed),
             azure: control::counts(&factory.sim),
+            handler_peak_memory_bytes: None,
         };
         let report =
             RunReport::read(&factory.factory.ledger, &run).await?.context("the run is not in the ledger")?;

@@ -364,6 +364,7 @@ impl Factory {
             messages: azure_sim::control::queues(&self.host.sim).values().map(|queue| queue.accepted).sum(),
             invocations: self.host.invocations.load(Ordering::Relaxed),
             azure: control::counts(&self.host.sim),
+            handler_peak_memory_bytes: None,
         };
         let work = control::work(&self.host.sim).work;
         Outcome::new(report, &self.state(), &work, &control::budgets(&self.host.sim), counts)
