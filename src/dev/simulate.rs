@@ -20,6 +20,7 @@ use super::{
     simulation::{
         exhaustive::{self, Search},
         faults::FaultRates,
+        law,
         scenario::{Scenario, Size},
         seeds::{self, Seeds},
     },
@@ -102,7 +103,7 @@ impl SimulateArguments {
         };
         let failed = Mutex::new(Vec::new());
         let summary = seeds::run(&seeds, |scenario, ended| {
-            println!("seed {} breaks laws: {}", scenario.seed, ended.seen.broken.join("; "));
+            println!("seed {} breaks laws: {}", scenario.seed, law::list(&ended.seen.broken));
             failed.lock().unwrap_or_else(PoisonError::into_inner).push((scenario.clone(), ended.clone()));
         });
         let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -129,7 +130,7 @@ impl SimulateArguments {
         let scenario = Scenario::plain(self.images.unwrap_or(2), self.labs.unwrap_or(2));
         let found = exhaustive::search(&scenario, search, self.step)?;
         for (place, laws) in &found.failed {
-            println!("{place}: {}", laws.join("; "));
+            println!("{place}: {}", law::list(laws));
         }
         println!(
             "{} I/O points and {} messages; {} stories ran, {} failed",

@@ -11,6 +11,7 @@
 //! | [`scenario`] | the story that a seed tells |
 //! | [`host`] | a Functions host that is unkind: late, double and lost messages, instances that die |
 //! | [`wires`] | the way from an instance to Azure and Service Bus: numbered I/O points, where instances die |
+//! | [`law`] | the laws, by name |
 //! | [`watch`] | the laws that are judged at every call |
 //! | [`laws`] | the laws that are judged at the end |
 //! | [`story`] | one story from its beginning to its judgement |
@@ -22,6 +23,7 @@ mod dice;
 pub mod exhaustive;
 pub mod faults;
 mod host;
+pub mod law;
 mod laws;
 pub mod scenario;
 pub mod seeds;

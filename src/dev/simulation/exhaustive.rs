@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Mutex, sync::PoisonError, time::Duration}
 
 use super::{
     host::Doubled,
+    law::{self, Broken, Law},
     laws,
     scenario::Scenario,
     seeds::in_parallel,
@@ -38,7 +39,7 @@ pub struct Found {
     /// How many stories were told.
     pub told: u64,
     /// Where a law was broken, and which.
-    pub failed: Vec<(String, Vec<String>)>,
+    pub failed: Vec<(String, Vec<Broken>)>,
     /// I/O points that the run has if nothing happens.
     pub points: u64,
     /// Deliveries of messages that it has then.
@@ -51,7 +52,7 @@ pub struct Found {
 /// If the story cannot be told, or breaks a law by itself.
 pub fn search(scenario: &Scenario, search: Search, step: u64) -> anyhow::Result<Found> {
     let twin = story::tell(scenario, &Telling::default())?;
-    anyhow::ensure!(twin.is_lawful(), "it breaks laws by itself: {:?}", twin.seen.broken);
+    anyhow::ensure!(twin.is_lawful(), "it breaks laws by itself: {}", law::list(&twin.seen.broken));
     let points = twin.seen.points;
     let deliveries = twin.seen.messages.len() as u64;
     let tellings = tellings(search, points, deliveries);
@@ -65,7 +66,7 @@ pub fn search(scenario: &Scenario, search: Search, step: u64) -> anyhow::Result<
                 everything_succeeded(&mut ended);
                 ended.seen.broken
             }
-            Err(error) => vec![format!("the story cannot be told: {error:#}")],
+            Err(error) => vec![Broken { law: Law::Tellable, what: format!("{error:#}") }],
         };
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         found.told += 1;
@@ -82,7 +83,8 @@ fn everything_succeeded(ended: &mut Ended) {
     for report in &ended.reports {
         if !report.succeeded() {
             let error = report.run.error.as_ref().map(ToString::to_string).unwrap_or_default();
-            ended.seen.broken.push(format!("needless failure: {}: {error}", report.run.id));
+            let what = format!("{}: {error}", report.run.id);
+            ended.seen.broken.push(Broken { law: Law::NeedlessFailure, what });
         }
     }
 }

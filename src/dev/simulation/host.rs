@@ -14,6 +14,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{
     faults::HostFault,
+    law::Law,
     watch::{Moment, Watch},
     wires::{Life, WatchedOutbox, WatchedTransport, Wires},
 };
@@ -144,7 +145,7 @@ impl Host {
         }
         let running = match self.instance(&id) {
             Ok(running) => running,
-            Err(error) => return watch.broken(format!("an instance does not start: {error}")),
+            Err(error) => return watch.broken(Law::Tellable, format!("an instance does not start: {error}")),
         };
         let life = running.life.number;
         watch.note(|| format!("instance {life} gets {id} (delivery {})", delivery.earlier_deliveries + 1));
@@ -182,7 +183,7 @@ impl Host {
                 .with_message_id(format!("{COPY}{}-{number}-{id}", later.as_millis()))
                 .with_scheduled_enqueue_time(at);
             if let Err(error) = self.surroundings.broker.send(queue.name(), vec![copy]) {
-                self.watch.broken(format!("the copy of {id} cannot be sent: {error}"));
+                self.watch.broken(Law::Tellable, format!("the copy of {id} cannot be sent: {error}"));
             }
         };
         if let Some(doubled) = doubled {

@@ -12,6 +12,7 @@ use azure_sim::{
 };
 
 use super::{
+    law::{Broken, Law},
     scenario::{Deed, Scenario, key_of},
     story::Ended,
     watch::{Watch, path_of},
@@ -80,12 +81,13 @@ pub async fn no_secrets(surroundings: &Surroundings, watch: &Watch, outside: &In
     let secrets: Vec<String> = secrets.into_iter().collect();
     let search = match AhoCorasick::new(&secrets) {
         Ok(search) => search,
-        Err(error) => return watch.broken(format!("secrets: {error}")),
+        Err(error) => return watch.broken(Law::Secrets, error.to_string()),
     };
+    watch.judged(Law::Secrets, places.len());
     for (place, text) in &places {
         if let Some(found) = search.find(text) {
             let start: String = secrets[found.pattern().as_usize()].chars().take(4).collect();
-            watch.broken(format!("secrets: the one that begins with {start} is in {place}"));
+            watch.broken(Law::Secrets, format!("the one that begins with {start} is in {place}"));
         }
     }
 }
@@ -166,8 +168,9 @@ impl Gone {
 /// Judges how a story ended.
 pub fn judge_end(scenario: &Scenario, ended: &Ended, watch: &Watch, surroundings: &Surroundings) {
     let Some(state) = &ended.state else { return };
+    watch.judged(Law::Leftovers, 1);
     for left in leftovers(scenario, state, &ended.struck) {
-        watch.broken(format!("leftovers: {left} is left behind"));
+        watch.broken(Law::Leftovers, format!("{left} is left behind"));
     }
     let gone = Gone::of(&ended.struck);
     let standing = standing(state);
@@ -176,11 +179,12 @@ pub fn judge_end(scenario: &Scenario, ended: &Ended, watch: &Watch, surroundings
     }
     judge_twins(state, watch);
     for queue in Queue::ALL {
+        watch.judged(Law::DeadLetters, 1);
         let entity = format!("{}/$deadletterqueue", queue.name());
         for letter in surroundings.broker.peek(&entity, 0, 100).unwrap_or_default() {
             let reason = letter.message.property_text("DeadLetterReason").unwrap_or_default().to_owned();
             let body = String::from_utf8_lossy(&letter.message.body()).into_owned();
-            watch.broken(format!("dead letters: {reason}: {body}"));
+            watch.broken(Law::DeadLetters, format!("{reason}: {body}"));
         }
     }
 }
@@ -188,13 +192,15 @@ pub fn judge_end(scenario: &Scenario, ended: &Ended, watch: &Watch, surroundings
 /// Laws: a run that failed says why; what it says stands does stand; what it says failed does not.
 fn judge_report(report: &RunReport, all: &[RunReport], standing: &Standing, gone: &Gone, watch: &Watch) {
     let run = &report.run;
+    watch.judged(Law::EveryRunEnds, 1);
     if !run.status.is_final() {
-        watch.broken(format!("every run ends: {} is {}", run.id, run.status.word()));
+        watch.broken(Law::EveryRunEnds, format!("{} is {}", run.id, run.status.word()));
     }
     if run.status == Status::Failed && run.error.is_none() {
-        watch.broken(format!("every run ends: {} failed and does not say why", run.id));
+        watch.broken(Law::EveryRunEnds, format!("{} failed and does not say why", run.id));
     }
     for (image, line, lab) in lines(report) {
+        watch.judged(Law::LostImage, 1);
         let name = image.image_name.as_str();
         let stands = standing.contains(&(lab.clone(), name.to_lowercase()));
         let retired = all.iter().flat_map(|report| &report.retired).any(|retired| {
@@ -203,20 +209,21 @@ fn judge_report(report: &RunReport, all: &[RunReport], standing: &Standing, gone
         });
         match line.status {
             Status::Succeeded if !stands && !retired && !gone.image(&lab, name) => {
-                watch.broken(format!("lost image: {name} should stand in {}", line.lab_name));
+                watch.broken(Law::LostImage, format!("{name} should stand in {}", line.lab_name));
             }
             Status::Failed | Status::Skipped if stands => {
                 let status = line.status.word();
-                watch.broken(format!(
-                    "lost image: {name} stands in {}, though reported as {status}",
-                    line.lab_name
-                ));
+                watch.broken(
+                    Law::LostImage,
+                    format!("{name} stands in {}, though reported as {status}", line.lab_name),
+                );
             }
             Status::Failed if line.error.is_none() => {
-                watch.broken(format!("lost image: {name} failed in {} without a reason", line.lab_name));
+                watch.broken(Law::LostImage, format!("{name} failed in {} without a reason", line.lab_name));
             }
             Status::Waiting | Status::Running => {
-                watch.broken(format!("lost image: {name} in {} is {}", line.lab_name, line.status.word()));
+                watch
+                    .broken(Law::LostImage, format!("{name} in {} is {}", line.lab_name, line.status.word()));
             }
             _ => {}
         }
@@ -236,10 +243,11 @@ fn lines(report: &RunReport) -> impl Iterator<Item = (&ImageLine, &LabLine, Stri
 fn judge_twins(state: &State, watch: &Watch) {
     for lab in &state.labs {
         let mut seen = BTreeSet::new();
+        watch.judged(Law::Twins, lab.custom_images.len());
         for image in &lab.custom_images {
             let run = image.tags.get(RUN_TAG).and_then(|tag| tag.as_str()).unwrap_or_default();
             if !run.is_empty() && !seen.insert((run, path_of(image))) {
-                watch.broken(format!("twins: {} is the second of {run} in {}", image.name, lab.name));
+                watch.broken(Law::Twins, format!("{} is the second of {run} in {}", image.name, lab.name));
             }
         }
     }
@@ -266,11 +274,13 @@ pub fn judge_against_twin(scenario: &Scenario, ended: &mut Ended, twin: &Ended) 
         } else {
             ("stands where nothing fails", "here")
         };
-        broken.push(format!("same end: {name} of {lab} {where_}, but not {not}"));
+        let what = format!("{name} of {lab} {where_}, but not {not}");
+        broken.push(Broken { law: Law::SameEnd, what });
     }
-    for law in &twin.seen.broken {
-        broken.push(format!("where nothing fails: {law}"));
+    for Broken { law, what } in &twin.seen.broken {
+        broken.push(Broken { law: *law, what: format!("where nothing fails: {what}") });
     }
+    ended.seen.judged.insert(Law::SameEnd, here.union(&there).count() as u64);
     ended.seen.broken.extend(broken);
 }
 

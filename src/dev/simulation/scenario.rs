@@ -3,8 +3,9 @@
 use std::{fmt, time::Duration};
 
 use azure_sim::{
-    World,
+    Sim, World,
     arm::{CustomImageSpec, FormulaSpec, LabSpec, OsType, VirtualMachineSpec},
+    control,
 };
 use rand::{Rng as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -281,6 +282,15 @@ impl Scenario {
                 }
             }
         }
+    }
+
+    /// Whether Azure lets people do this now: nobody gets hold of an image that is not whole, or is being deleted.
+    pub fn is_possible(&self, deed: &Deed, sim: &Sim) -> bool {
+        let (Deed::Pin(old) | Deed::MakeFormula(old) | Deed::MakeVm(old)) = deed else { return true };
+        let Some((lab, name)) = self.old(*old) else { return false };
+        let images = control::lab_state(sim, &lab).map(|lab| lab.custom_images).unwrap_or_default();
+        let image = images.iter().find(|image| image.name.eq_ignore_ascii_case(&name));
+        image.is_some_and(|image| image.provisioning_state == "Succeeded")
     }
 
     fn make_formula(&self, world: &mut World, old: usize) {

@@ -1,7 +1,7 @@
 //! Many stories, on all cores, and what they showed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -16,6 +16,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use super::{
     faults::{Fault, FaultRates},
+    law::{Broken, Law},
     scenario::{Scenario, Size},
     shrink,
     story::{self, Ended, Telling},
@@ -42,9 +43,11 @@ pub struct Summary {
     /// How many were told.
     pub told: u64,
     /// The seeds whose story broke a law, each with what it broke.
-    pub failed: BTreeMap<u64, Vec<String>>,
-    /// How often each kind of fault struck, and in how many stories.
-    pub strikes: BTreeMap<Fault, (u64, u64)>,
+    pub failed: BTreeMap<u64, Vec<Broken>>,
+    /// How often each kind of fault struck, in how many stories, and how many of these broke each law.
+    pub strikes: BTreeMap<Fault, Strikes>,
+    /// How much was judged by each law.
+    pub judged: BTreeMap<Law, u64>,
     /// Messages sent.
     pub messages: u64,
     /// I/O points reached.
@@ -57,16 +60,32 @@ pub struct Summary {
     pub hours: f64,
 }
 
+/// What a kind of fault did.
+#[derive(Clone, Debug, Default)]
+pub struct Strikes {
+    /// How often it struck.
+    pub times: u64,
+    /// In how many stories.
+    pub stories: u64,
+    /// How many of these broke a law.
+    pub broken: BTreeMap<Law, u64>,
+}
+
 impl Summary {
     fn add(&mut self, seed: u64, ended: &Ended) {
         self.told += 1;
         if !ended.is_lawful() {
             self.failed.insert(seed, ended.seen.broken.clone());
         }
+        let broken: BTreeSet<Law> = ended.seen.broken.iter().map(|broken| broken.law).collect();
         for (fault, times) in ended.strikes() {
-            let (all, stories) = self.strikes.entry(fault).or_default();
-            *all += times;
-            *stories += 1;
+            let strikes = self.strikes.entry(fault).or_default();
+            strikes.times += times;
+            strikes.stories += 1;
+            broken.iter().for_each(|law| *strikes.broken.entry(*law).or_default() += 1);
+        }
+        for (law, number) in &ended.seen.judged {
+            *self.judged.entry(*law).or_default() += number;
         }
         self.messages += ended.seen.messages.len() as u64;
         self.points += ended.seen.points;
@@ -83,13 +102,27 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |number: u64| Cell::new(number).set_alignment(CellAlignment::Right);
         let mut table = Table::new();
-        table.load_preset(presets::ASCII_MARKDOWN).set_header(["fault", "struck", "in stories"]);
-        for (fault, (times, stories)) in &self.strikes {
-            let number = |number: &u64| Cell::new(number).set_alignment(CellAlignment::Right);
-            table.add_row([Cell::new(fault.name()), number(times), number(stories)]);
+        table.load_preset(presets::ASCII_MARKDOWN);
+        let laws: Vec<Law> = self.judged.keys().copied().collect();
+        table.set_header(
+            ["fault", "struck", "in stories"].into_iter().chain(laws.iter().map(|law| law.name())),
+        );
+        for (fault, strikes) in &self.strikes {
+            let broken = laws.iter().map(|law| strikes.broken.get(law).copied().unwrap_or_default());
+            let numbers = [strikes.times, strikes.stories].into_iter().chain(broken).map(number);
+            table.add_row(std::iter::once(Cell::new(fault.name())).chain(numbers));
         }
-        writeln!(f, "{table}")?;
+        writeln!(f, "{table}\n")?;
+        let mut table = Table::new();
+        table.load_preset(presets::ASCII_MARKDOWN).set_header(["law", "judged", "broken in stories"]);
+        for (law, judged) in &self.judged {
+            let broken = self.failed.values().filter(|broken| broken.iter().any(|broken| broken.law == *law));
+            let judged = Cell::new(format!("{judged} {}", law.unit())).set_alignment(CellAlignment::Right);
+            table.add_row([Cell::new(law.name()), judged, number(broken.count() as u64)]);
+        }
+        writeln!(f, "{table}\n")?;
         writeln!(
             f,
             "{} virtual hours, {} messages, {} I/O points, {} events; of {} images in labs {} were reported as failed",
@@ -167,9 +200,9 @@ fn tell_each(
 /// Judges a story; a panic, or that it cannot be told, is a broken law.
 pub fn judge_safely(scenario: &Scenario, telling: &Telling) -> Ended {
     let judged = catch_unwind(AssertUnwindSafe(|| story::judge(scenario, telling)));
-    let law = match judged {
+    let what = match judged {
         Ok(Ok(ended)) => return ended,
-        Ok(Err(error)) => format!("the story cannot be told: {error:#}"),
+        Ok(Err(error)) => format!("{error:#}"),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
@@ -177,7 +210,7 @@ pub fn judge_safely(scenario: &Scenario, telling: &Telling) -> Ended {
         }
     };
     let mut ended = Ended::default();
-    ended.seen.broken.push(law);
+    ended.seen.broken.push(Broken { law: Law::Tellable, what });
     ended
 }
 

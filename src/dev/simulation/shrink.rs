@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     faults::Fault,
+    law::Law,
     scenario::Scenario,
     story::{self, Ended, Telling},
 };
@@ -30,10 +31,9 @@ pub fn shrink(scenario: &Scenario, ended: &Ended) -> Scenario {
     }
 }
 
-/// The laws that were broken, by their words before the colon.
-fn kinds(ended: &Ended) -> Vec<String> {
-    let kind = |broken: &String| broken.split(':').next().unwrap_or_default().to_owned();
-    ended.seen.broken.iter().map(kind).collect()
+/// The laws that were broken.
+fn kinds(ended: &Ended) -> Vec<Law> {
+    ended.seen.broken.iter().map(|broken| broken.law).collect()
 }
 
 /// The same story with one thing less, the largest things first.

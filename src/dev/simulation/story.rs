@@ -18,6 +18,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::{
     faults::{Fault, FaultRates},
     host::{Doubled, Host},
+    law::Law,
     laws,
     scenario::{Deed, FAULTS_LAST, ORIGIN, Scenario},
     watch::{Seen, Watch},
@@ -157,6 +158,9 @@ async fn tell_here(scenario: &Scenario, telling: &Telling, log: &Log) -> anyhow:
         let (scenario, sim, watch) = (scenario.clone(), sim.clone(), watch.clone());
         tokio::spawn(async move {
             sim.clock().sleep(act.after).await;
+            if !scenario.is_possible(&act.deed, &sim) {
+                return;
+            }
             if let Some(id) = held_by(&scenario, &act.deed) {
                 watch.held(id);
             }
@@ -176,8 +180,10 @@ async fn tell_here(scenario: &Scenario, telling: &Telling, log: &Log) -> anyhow:
     for index in 0..scenario.runs.len() {
         match RunReport::read(&outside.factory.ledger, &scenario.run_id(index)).await {
             Ok(Some(report)) => reports.push(report),
-            Ok(None) => watch.broken(format!("{} is not in the ledger", scenario.run_id(index))),
-            Err(error) => watch.broken(format!("the ledger cannot be read: {error}")),
+            Ok(None) => {
+                watch.broken(Law::LostImage, format!("{} is not in the ledger", scenario.run_id(index)))
+            }
+            Err(error) => watch.broken(Law::Tellable, format!("the ledger cannot be read: {error}")),
         }
     }
     laws::no_secrets(&surroundings, &watch, &outside, &log.text()).await;
@@ -211,7 +217,7 @@ async fn settle(scenario: &Scenario, outside: &Instance, watch: &Watch, deadline
             break;
         }
         if watch.now() > deadline {
-            return watch.broken(format!("every run ends: still open after days: {open:?}"));
+            return watch.broken(Law::EveryRunEnds, format!("still open after days: {open:?}"));
         }
         watch.sleep(LOOK).await;
     }
@@ -245,10 +251,11 @@ async fn replay(surroundings: &Surroundings, outside: &Instance, watch: &Arc<Wat
     let before = (laws::standing(&watch.azure()), laws::ledger_hash(surroundings, outside).await);
     let again: BTreeSet<(Queue, Vec<u8>)> = seen.messages.into_iter().collect();
     watch.note(|| format!("{} messages come once more", again.len()));
+    watch.judged(Law::Idempotence, again.len());
     for (number, (queue, body)) in again.into_iter().enumerate() {
         let message = BrokerMessage::new(body).with_message_id(format!("copy-again-{number}"));
         if let Err(error) = surroundings.broker.send(queue.name(), vec![message]) {
-            watch.broken(format!("the broker refuses a message: {error}"));
+            watch.broken(Law::Tellable, format!("the broker refuses a message: {error}"));
         }
     }
     for _ in 0..240 {
@@ -259,7 +266,7 @@ async fn replay(surroundings: &Surroundings, outside: &Instance, watch: &Arc<Wat
     }
     let after = (laws::standing(&watch.azure()), laws::ledger_hash(surroundings, outside).await);
     if before != after {
-        watch.broken("idempotence: a message that came once more, long after, changed something");
+        watch.broken(Law::Idempotence, "a message that came once more, long after, changed something");
     }
 }
 

@@ -22,6 +22,7 @@ use time::{Duration, OffsetDateTime};
 use super::{
     dice::Dice,
     faults::{FaultRates, HostFault},
+    law::{Broken, Law},
 };
 use crate::{
     dev::world,
@@ -68,7 +69,8 @@ struct State {
     events: u64,
     trace_hash: u64,
     trace: Vec<String>,
-    broken: Vec<String>,
+    broken: Vec<Broken>,
+    judged: BTreeMap<Law, u64>,
     buckets: BTreeMap<(String, &'static str), (f64, Option<OffsetDateTime>)>,
     polls: HashMap<String, VecDeque<OffsetDateTime>>,
     secrets: BTreeSet<String>,
@@ -91,7 +93,9 @@ pub struct Seen {
     /// The events, if they were to be kept.
     pub trace: Vec<String>,
     /// The laws that were broken.
-    pub broken: Vec<String>,
+    pub broken: Vec<Broken>,
+    /// How much was judged by each.
+    pub judged: BTreeMap<Law, u64>,
     /// Texts that must be nowhere.
     pub secrets: BTreeSet<String>,
     /// Every message that was sent.
@@ -168,10 +172,15 @@ impl Watch {
     }
 
     /// A law was broken.
-    pub fn broken(&self, law: impl Into<String>) {
-        let law = law.into();
-        self.note(|| format!("BROKEN: {law}"));
-        self.state().broken.push(law);
+    pub fn broken(&self, law: Law, what: impl Into<String>) {
+        let broken = Broken { law, what: what.into() };
+        self.note(|| format!("BROKEN: {broken}"));
+        self.state().broken.push(broken);
+    }
+
+    /// So much was judged by a law.
+    pub fn judged(&self, law: Law, number: usize) {
+        *self.state().judged.entry(law).or_default() += number as u64;
     }
 
     /// Whether one of the host's faults strikes this subject now.
@@ -227,6 +236,7 @@ impl Watch {
             trace_hash: state.trace_hash,
             trace: state.trace.clone(),
             broken: state.broken.clone(),
+            judged: state.judged.clone(),
             secrets: state.secrets.clone(),
             messages: state.messages.clone(),
         }
@@ -280,6 +290,7 @@ impl Watch {
             _ => ("writes", WRITES),
         };
         let now = self.now();
+        self.judged(Law::Budget, 1);
         let left = {
             let mut state = self.state();
             let (tokens, at) = state.buckets.entry((subscription.clone(), kind)).or_insert((size, None));
@@ -289,13 +300,17 @@ impl Watch {
             *tokens
         };
         if left < 0.0 {
-            self.broken(format!("budget: more than {refill} {kind} a second in subscription {subscription}"));
+            self.broken(
+                Law::Budget,
+                format!("more than {refill} {kind} a second in subscription {subscription}"),
+            );
         }
     }
 
     /// Law: no operation is polled more than 15 times a minute.
     fn judge_poll(&self, operation: &str) {
         let now = self.now();
+        self.judged(Law::Polls, 1);
         let many = {
             let mut state = self.state();
             let polls = state.polls.entry(operation.to_owned()).or_default();
@@ -306,7 +321,7 @@ impl Watch {
             polls.len()
         };
         if many == MOST_POLLS + 1 {
-            self.broken(format!("polls: {operation} was asked about {many} times in a minute"));
+            self.broken(Law::Polls, format!("{operation} was asked about {many} times in a minute"));
         }
     }
 
@@ -316,8 +331,9 @@ impl Watch {
         let Some(image) = lab.custom_images.iter().find(|image| image.name.eq_ignore_ascii_case(name)) else {
             return;
         };
+        self.judged(Law::Retirement, 1);
         if let Some(reason) = self.reason_to_keep(&lab, image) {
-            self.broken(format!("retirement: {name} of {} is deleted, but {reason}", lab.name));
+            self.broken(Law::Retirement, format!("{name} of {} is deleted, but {reason}", lab.name));
         }
     }
 
@@ -354,19 +370,20 @@ impl Watch {
         let Some(vm) = state.virtual_machines.iter().find(|vm| vm.name.eq_ignore_ascii_case(name)) else {
             return;
         };
+        self.judged(Law::Ownership, 1);
         if !vm.tags.contains_key(RUN_TAG) {
-            self.broken(format!(
-                "ownership: VM {name} of {} is deleted, but is not the factory's",
-                state.name
-            ));
+            self.broken(
+                Law::Ownership,
+                format!("VM {name} of {} is deleted, but is not the factory's", state.name),
+            );
         }
         let id = format!("{lab}/virtualmachines/{}", name.to_lowercase());
         let late = self.state().held.get(&id).is_some_and(|since| self.now() - *since <= GRACE);
         if vm.tags.contains_key(IGNORE_TAG) && !late {
-            self.broken(format!(
-                "ownership: VM {name} of {} is deleted in spite of FactoryIgnore",
-                state.name
-            ));
+            self.broken(
+                Law::Ownership,
+                format!("VM {name} of {} is deleted in spite of FactoryIgnore", state.name),
+            );
         }
     }
 
