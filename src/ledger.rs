@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 pub use record::{
@@ -195,6 +195,11 @@ impl Ledger {
     /// # Errors
     /// If Blob Storage refuses, or the document is not of the expected form.
     pub async fn read<R: Record>(&self, key: &Key) -> Result<Option<(R, ETag)>, AzureError> {
+        self.document(key).await
+    }
+
+    /// A document of any form, with its ETag.
+    async fn document<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<(T, ETag)>, AzureError> {
         let Some((bytes, etag)) = self.container.get(&key.0).await? else {
             return Ok(None);
         };
@@ -214,13 +219,8 @@ impl Ledger {
     ///
     /// # Errors
     /// If Blob Storage refuses.
-    pub async fn create<R: Record>(
-        &self,
-        key: &Key,
-        record: &R,
-        copies: Option<usize>,
-    ) -> Result<bool, AzureError> {
-        created(self.write(key, record, copies, Condition::IfMissing).await)
+    pub async fn create<R: Record>(&self, key: &Key, record: &R) -> Result<bool, AzureError> {
+        created(self.write(key, record, Condition::IfMissing).await)
     }
 
     /// Reads a document, lets `change` change it, and writes it back, again from the start if another was faster.
@@ -232,9 +232,8 @@ impl Ledger {
         &self,
         key: &Key,
         change: impl FnMut(&mut R) -> bool + Send,
-        copies: impl Fn(&R) -> Option<usize> + Send,
     ) -> Result<R, AzureError> {
-        self.update_read(key, None, change, copies).await
+        self.update_read(key, None, change).await
     }
 
     /// As [`Self::update`], where the document was read before: that saves a call as long as nobody else wrote since.
@@ -246,7 +245,6 @@ impl Ledger {
         key: &Key,
         mut known: Option<(R, ETag)>,
         mut change: impl FnMut(&mut R) -> bool + Send,
-        copies: impl Fn(&R) -> Option<usize> + Send,
     ) -> Result<R, AzureError> {
         let mut last = None;
         for _ in 0..WRITE_ATTEMPTS {
@@ -257,7 +255,7 @@ impl Ledger {
             if !change(&mut record) {
                 return Ok(record);
             }
-            match self.write(key, &record, copies(&record), Condition::IfMatch(etag)).await {
+            match self.write(key, &record, Condition::IfMatch(etag)).await {
                 Ok(_) => return Ok(record),
                 Err(error) if error.is_precondition() => last = Some(error),
                 Err(error) => return Err(error),
@@ -271,7 +269,6 @@ impl Ledger {
         &self,
         key: &Key,
         record: &R,
-        copies: Option<usize>,
         condition: Condition,
     ) -> Result<ETag, AzureError> {
         let bytes = serde_json::to_vec(record).map_err(|error| malformed(key, &error))?;
@@ -281,7 +278,7 @@ impl Ledger {
         };
         put(WAKE_AT, record.wake_at().and_then(|at| at.format(&Rfc3339).ok()));
         put(ENDED_AT, record.ended_at().and_then(|at| at.format(&Rfc3339).ok()));
-        put(COPIES, copies.map(|number| number.to_string()));
+        put(COPIES, record.copies().map(|number| number.to_string()));
         self.container.put(&key.0, bytes, &metadata, condition).await
     }
 
@@ -345,9 +342,7 @@ impl Ledger {
     /// # Errors
     /// If Blob Storage refuses, or the document is not of the expected form.
     pub async fn sweep(&self, run: &RunId) -> Result<Option<Sweep>, AzureError> {
-        let key = Key::sweep(run);
-        let found = self.container.get(&key.0).await?;
-        found.map(|(bytes, _)| parse(&key, &bytes)).transpose()
+        Ok(self.document(&Key::sweep(run)).await?.map(|(sweep, _)| sweep))
     }
 
     /// Notes which of an ended run's labs are still to be swept.
@@ -414,12 +409,8 @@ impl Ledger {
     /// # Errors
     /// If Blob Storage refuses, or the document is not of the expected form.
     pub async fn pinned_configuration(&self, run: &RunId) -> Result<Option<ConfigurationFiles>, AzureError> {
-        let key = Key::configuration(run);
-        let Some((bytes, _)) = self.container.get(&key.0).await? else {
-            return Ok(None);
-        };
-        let pinned: BTreeMap<String, Pinned> = parse(&key, &bytes)?;
-        Ok(Some(pinned.into_iter().map(|(path, content)| (path, content.bytes())).collect()))
+        let found = self.document::<BTreeMap<String, Pinned>>(&Key::configuration(run)).await?;
+        Ok(found.map(|(files, _)| files.into_iter().map(|(path, file)| (path, file.bytes())).collect()))
     }
 
     /// Keeps the template of a build; one that is there stays.
@@ -477,7 +468,7 @@ fn created(result: Result<ETag, AzureError>) -> Result<bool, AzureError> {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T, AzureError> {
+fn parse<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T, AzureError> {
     serde_json::from_slice(bytes).map_err(|error| malformed(key, &error))
 }
 

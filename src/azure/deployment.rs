@@ -42,6 +42,11 @@ impl Deployment {
         self.state.eq_ignore_ascii_case("Succeeded")
     }
 
+    /// Whether its entry is on its way out of the history.
+    pub fn is_being_deleted(&self) -> bool {
+        self.state.eq_ignore_ascii_case("Deleting")
+    }
+
     /// Whether nothing more will come of it.
     pub fn is_final(&self) -> bool {
         ["Succeeded", "Failed", "Canceled"].iter().any(|state| self.state.eq_ignore_ascii_case(state))

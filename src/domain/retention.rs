@@ -56,9 +56,7 @@ impl StandingImage {
         let started = tag(self, RUN_STARTED_TAG).and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
         started.unwrap_or(self.created)
     }
-}
 
-impl StandingImage {
     /// The golden image that it says it is of.
     pub fn path(&self) -> Option<ImagePath> {
         ImagePath::parse(tag(self, IMAGE_PATH_TAG)?).ok()
@@ -181,15 +179,12 @@ impl Weight {
 }
 
 /// Weighs what `run` does to a lab with these `images`, if it brings a new image of each of `paths`. What a person pinned and
-/// what is in use stays. Paths that are new in the lab do not
-/// count: they replace nothing.
+/// what is in use stays. Paths that are new in the lab do not count: they replace nothing.
 pub fn weigh(images: &[StandingImage], run: &RunId, paths: &BTreeSet<ImagePath>, keep: usize) -> Weight {
     let mut by_path: BTreeMap<ImagePath, Vec<&StandingImage>> = BTreeMap::new();
     for image in images.iter().filter(|image| is_good(image)) {
-        let (Some(of), Some(path)) = (tag(image, RUN_TAG), tag(image, IMAGE_PATH_TAG)) else { continue };
-        if of != run.as_str()
-            && let Ok(path) = ImagePath::parse(path)
-        {
+        let (Some(of), Some(path)) = (tag(image, RUN_TAG), image.path()) else { continue };
+        if of != run.as_str() {
             by_path.entry(path).or_default().push(image);
         }
     }
@@ -201,7 +196,7 @@ pub fn weigh(images: &[StandingImage], run: &RunId, paths: &BTreeSet<ImagePath>,
             return images.len();
         }
         let images = newest_first(images.iter().copied());
-        let stays = |image: &StandingImage| tag(image, KEEP_TAG).is_some() || !image.used_by.is_empty();
+        let stays = |image: &StandingImage| protection(path, image).is_some();
         let stay = images.iter().enumerate().filter(|(at, image)| *at < older || stays(image));
         1 + stay.count()
     };

@@ -405,6 +405,11 @@ pub trait Record: Serialize + serde::de::DeserializeOwned + Clone + Send + Sync 
     /// The labs whose storage its steps use.
     fn labs(&self) -> Vec<&LabId>;
 
+    /// How many copies the item has, for listings.
+    fn copies(&self) -> Option<usize> {
+        None
+    }
+
     /// When the item ended: the end of its last step.
     fn ended_at(&self) -> Option<OffsetDateTime> {
         self.steps().values().filter_map(|state| state.ended_at).max()
@@ -486,6 +491,9 @@ impl Record for BuildRecord {
     fn labs(&self) -> Vec<&LabId> {
         vec![&self.factory_lab]
     }
+    fn copies(&self) -> Option<usize> {
+        self.captured().map(|_| self.plan.labs.len())
+    }
 }
 
 impl BuildRecord {
@@ -497,6 +505,11 @@ impl BuildRecord {
     /// The capture, once it succeeded.
     pub fn captured(&self) -> Option<&StepState> {
         self.step(Queue::CaptureImage).filter(|state| state.succeeded())
+    }
+
+    /// How many builds the run has, this one among them; 1 in documents of before this was noted.
+    pub fn builds_beside(&self) -> usize {
+        self.siblings.as_ref().map_or(1, |siblings| siblings.builds)
     }
 
     /// How many copies of the run go into the subscription of `lab`; `None` in documents of before this was noted.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Condition, Key, Ledger, created, malformed, missing, parse};
+use super::{Condition, Key, Ledger, created, malformed, missing};
 use crate::{azure::AzureError, domain::LabId};
 
 /// What a run would do to a lab, and whether it may.
@@ -35,8 +35,7 @@ impl Ledger {
     /// # Errors
     /// If Blob Storage refuses, or the document is not of the expected form.
     pub async fn retirement(&self, key: &Key) -> Result<Option<Retirement>, AzureError> {
-        let found = self.container.get(&key.0).await?;
-        found.map(|(bytes, _)| parse(key, &bytes)).transpose()
+        Ok(self.document(key).await?.map(|(weighed, _)| weighed))
     }
 
     /// Keeps what was weighed; answers what was kept first, whoever did it.

@@ -100,10 +100,6 @@ impl ItemStep for CaptureImage {
             _ => Duration::ZERO,
         }
     }
-
-    fn copies(&self, record: &BuildRecord) -> Option<usize> {
-        record.captured().map(|_| record.plan.labs.len())
-    }
 }
 
 /// How long after the capture a copy begins: the labs' subscriptions take so many at once.
@@ -268,11 +264,7 @@ pub(super) async fn give_back(
     };
     let open = operation.is_some() || disk.has_open_sas();
     if open {
-        match factory.azure.end_disk_access(&disk_id).await {
-            Ok(_) => {}
-            Err(error) if error.is_not_found() => return Ok(false),
-            Err(error) => return Err(error),
-        }
+        factory.azure.end_disk_access(&disk_id).await?;
     }
     Ok(open)
 }

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::{Factory, OutboxError};
 use crate::{
     azure::AzureError,
-    domain::{LabId, RunId},
+    domain::{LabId, RunId, VmName},
     ledger::{Entry, ItemStatus, RunRecord},
 };
 
@@ -25,6 +25,8 @@ const DEBRIS_AFTER: Duration = Duration::hours(12);
 /// Of a run that ended longer ago than this nothing is remembered, so that the listing of the runs stays short. Everything that
 /// retirement and people need stands in Azure, at the images themselves.
 const REMEMBERED_FOR: Duration = Duration::days(90);
+/// The ending of a VHD's name.
+const VHD: &str = ".vhd";
 /// Documents of the ledger that a tick removes at most.
 const MOST_FORGOTTEN: usize = 5000;
 
@@ -140,6 +142,12 @@ impl Runs {
             (None, false) => Life::Unknown,
         }
     }
+}
+
+/// Whether a VHD is the build's capture: its name ends with the same hash as the VM's. That of a copy ends with the lab's.
+fn is_capture(vhd: &str, vm: &VmName) -> bool {
+    let hash = vm.as_str().rsplit('-').next().unwrap_or_default();
+    vhd.ends_with(&format!("-{hash}{VHD}"))
 }
 
 /// One tick of the timer; answers what it did, in a line.

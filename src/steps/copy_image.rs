@@ -82,7 +82,7 @@ async fn make_document(
         // Noted at once: without a state the listing could not say since when this message is awaited.
         steps: BTreeMap::from([(Queue::CopyImage, StepState::begin(factory.clock.now()))]),
     };
-    factory.ledger.create(key, &record, None).await?;
+    factory.ledger.create(key, &record).await?;
     Ok(true)
 }
 

@@ -93,9 +93,8 @@ impl ItemStep for CreateVm {
             },
             Action::Wait { bounds, waiting_for } => {
                 let begun = state.facts.begun_at.unwrap_or(state.started_at);
-                let siblings = record.siblings.as_ref().map_or(1, |siblings| siblings.builds);
                 let wait = pace::growing(begun, now, bounds);
-                Next::wait(pace::shared(wait, siblings, READS), waiting_for)
+                Next::wait(pace::shared(wait, record.builds_beside(), READS), waiting_for)
             }
             Action::Ready { os_type, compute_id } => {
                 state.facts.os_type = Some(os_type);

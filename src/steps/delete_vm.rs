@@ -101,16 +101,11 @@ impl ItemStep for DeleteVm {
     fn follow_ups(&self, _record: &BuildRecord, _state: &StepState, _attempt: u32) -> Vec<Message> {
         Vec::new()
     }
-
-    fn copies(&self, record: &BuildRecord) -> Option<usize> {
-        record.captured().map(|_| record.plan.labs.len())
-    }
 }
 
 /// Nobody waits for a deletion: where many go on at once, the looks are as rare as that needs.
 fn deleting(record: &BuildRecord) -> Duration {
-    let siblings = record.siblings.as_ref().map_or(1, |siblings| siblings.builds);
-    pace::shared(DELETING_VM, siblings, READS)
+    pace::shared(DELETING_VM, record.builds_beside(), READS)
 }
 
 fn decide(vm: Option<&LabVm>, deployment: Option<&Deployment>, record: &BuildRecord) -> Action {
@@ -118,19 +113,15 @@ fn decide(vm: Option<&LabVm>, deployment: Option<&Deployment>, record: &BuildRec
     let ignored = vm.is_some_and(|vm| tags::ignored(&vm.tags));
     let vm = vm.filter(|vm| !ignored && tags::made_by(&vm.tags, &record.run));
     match (deployment, vm) {
-        (Some(deployment), _) if is_deleting(&deployment.state) => Action::AwaitDeployment,
+        (Some(deployment), _) if deployment.is_being_deleted() => Action::AwaitDeployment,
         // To stop it would be to meddle with the VM; cleanup removes the entry once it is old.
         (Some(deployment), _) if !deployment.is_final() && ignored => Action::Done,
         (Some(deployment), _) if !deployment.is_final() => Action::CancelDeployment,
-        (_, Some(vm)) if is_deleting(&vm.provisioning_state) => Action::AwaitVm,
+        (_, Some(vm)) if vm.is_being_deleted() => Action::AwaitVm,
         (_, Some(_)) => Action::GiveSasBackThenDelete,
         (Some(_), None) => Action::DeleteDeployment,
         (None, None) => Action::Done,
     }
-}
-
-fn is_deleting(state: &str) -> bool {
-    state.eq_ignore_ascii_case("Deleting")
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ impl ItemStep for InLab {
         note_kept(&verdicts, state);
         let vm = VmName::derive(&record.run, path);
         let key = Key::copy(&record.run, &vm, &record.lab);
-        if !announce(factory, self, &key, &verdicts, state).await? {
+        if !announce::<Self>(factory, &key, &verdicts, state).await? {
             return Ok(Next::wait(STILL_DELETING, LEAVING));
         }
         let mut leaving = Leaving { count: going.len(), begun: false, refused: None };
@@ -242,7 +242,6 @@ fn keep_all(verdicts: &[Verdict], state: &mut StepState, reason: &str) {
 /// has told. `false`: this is not its turn any more.
 async fn announce<S: ItemStep>(
     factory: &Factory,
-    step: &S,
     key: &Key,
     verdicts: &[Verdict],
     state: &mut StepState,
@@ -250,7 +249,7 @@ async fn announce<S: ItemStep>(
     if !note_going(verdicts, state) {
         return Ok(true);
     }
-    turn::write_ahead(factory, step, key, state).await
+    turn::write_ahead::<S>(factory, key, state).await
 }
 
 /// Notes what goes; whether something of it is new.

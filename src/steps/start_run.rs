@@ -53,7 +53,7 @@ pub async fn handle(factory: &Factory, message: &Message, start: &StartRun) -> R
         other => return other,
     }
     let record = asked_for(&message.run, start, factory.clock.now());
-    match factory.ledger.create(&key, &record, None).await {
+    match factory.ledger.create(&key, &record).await {
         Ok(_) => turn::take(factory, &Run, &key, message).await,
         Err(error) => turn::later(factory, message, &error).await,
     }
@@ -94,7 +94,7 @@ async fn plan(
         }
         is_first
     };
-    let stored = factory.ledger.update::<RunRecord>(&Key::run(&record.run), change, |_| None).await?;
+    let stored = factory.ledger.update::<RunRecord>(&Key::run(&record.run), change).await?;
     Ok(result.map(|()| stored))
 }
 
@@ -384,7 +384,7 @@ impl Plan<'_> {
             siblings: Some(Siblings { builds: record.builds.len(), copies }),
             steps: BTreeMap::new(),
         };
-        factory.ledger.create(&Key::build(&record.run, &build.vm_name), &document, None).await?;
+        factory.ledger.create(&Key::build(&record.run, &build.vm_name), &document).await?;
         Ok(Ok(()))
     }
 }

@@ -95,11 +95,6 @@ pub trait ItemStep: Send + Sync {
     fn slot(&self, _record: &Self::Record, _follow_up: &Message) -> Duration {
         Duration::ZERO
     }
-
-    /// How many copies the item has, for listings.
-    fn copies(&self, _record: &Self::Record) -> Option<usize> {
-        None
-    }
 }
 
 /// What an invocation did, in a line for people.
@@ -191,7 +186,7 @@ pub async fn take<S: ItemStep>(
         !lost
     };
     let known = Some((record, etag));
-    match factory.ledger.update_read::<S::Record>(key, known, change, |record| step.copies(record)).await {
+    match factory.ledger.update_read::<S::Record>(key, known, change).await {
         Ok(_) if lost => Ok(Told("another invocation was faster".into())),
         Ok(record) => {
             send(factory, step, &record, &state, message).await?;
@@ -220,7 +215,6 @@ fn put<R: Record>(stored: &mut R, step: Queue, state: &StepState, attempt: u32) 
 /// If the ledger refuses: then the step must not do it now.
 pub async fn write_ahead<S: ItemStep>(
     factory: &Factory,
-    step: &S,
     key: &Key,
     state: &StepState,
 ) -> Result<bool, AzureError> {
@@ -229,7 +223,7 @@ pub async fn write_ahead<S: ItemStep>(
         lost = !put(stored, S::STEP, state, state.attempt);
         !lost
     };
-    factory.ledger.update::<S::Record>(key, change, |record| step.copies(record)).await?;
+    factory.ledger.update::<S::Record>(key, change).await?;
     Ok(!lost)
 }
 

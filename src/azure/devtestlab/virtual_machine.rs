@@ -45,6 +45,13 @@ pub struct LabVm {
     pub allow_claim: bool,
 }
 
+impl LabVm {
+    /// Whether it is on its way out.
+    pub fn is_being_deleted(&self) -> bool {
+        self.provisioning_state.eq_ignore_ascii_case("Deleting")
+    }
+}
+
 /// An artifact on a VM. The VM can succeed while one of these failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VmArtifact {

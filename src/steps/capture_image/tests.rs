@@ -33,7 +33,7 @@ fn the_listing_counts_copies_only_of_a_captured_build() {
     let copies = |state| {
         let mut build = build();
         build.steps = with([(Queue::CaptureImage, state)]);
-        CaptureImage.copies(&build)
+        build.copies()
     };
     assert_eq!(copies(succeeded(NOW)), Some(2));
     assert_eq!(copies(failed(NOW)), None);

@@ -2,7 +2,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use super::{DEBRIS_AFTER, Done, Life, Runs};
+use super::{DEBRIS_AFTER, Done, Life, Runs, VHD, is_capture};
 use crate::{
     azure::{AzureError, BlobItem, Deployment, Disk, LabAddress, LabVm},
     domain::{RUN_TAG, RunId, VmName},
@@ -57,9 +57,8 @@ async fn remove_vm(factory: &Factory, lab: &LabAddress, vm: &LabVm) -> Result<St
         Some(id) => factory.azure.compute_vm(id).await?,
         None => None,
     };
-    let disk_id = compute.and_then(|vm| vm.os_disk_id);
-    let disk = match &disk_id {
-        Some(id) => factory.azure.disk(id).await?,
+    let disk = match compute.and_then(|vm| vm.os_disk_id) {
+        Some(id) => factory.azure.disk(&id).await?,
         None => None,
     };
     if !disk.as_ref().is_some_and(Disk::has_open_sas) {
@@ -68,8 +67,8 @@ async fn remove_vm(factory: &Factory, lab: &LabAddress, vm: &LabVm) -> Result<St
             result => return result.map(|_| format!("VM {}", vm.name)),
         }
     }
-    if let Some(id) = &disk_id {
-        factory.azure.end_disk_access(id).await?;
+    if let Some(disk) = disk {
+        factory.azure.end_disk_access(&disk.id).await?;
     }
     Ok(format!("SAS of VM {}", vm.name))
 }
@@ -106,9 +105,6 @@ fn companion_of(vhd: &str) -> String {
     format!("{}.json", vhd.strip_suffix(VHD).unwrap_or(vhd))
 }
 
-/// The ending of a VHD's name.
-const VHD: &str = ".vhd";
-
 /// Our VHDs of a page without a companion that belong to nothing that goes on. A companion sorts before its VHD, on the page
 /// before if need be: `companion` is the last that was seen.
 pub(super) fn lone_vhds<'a>(
@@ -122,13 +118,15 @@ pub(super) fn lone_vhds<'a>(
         if blob.name.ends_with(".json") {
             companion.clone_from(&blob.name);
         }
-        let Some(stem) = blob.name.strip_suffix(VHD) else { continue };
+        if !blob.name.ends_with(VHD) {
+            continue;
+        }
         let Some((run, path)) = tags::of_metadata(&blob.metadata) else { continue };
         let vm = VmName::derive(&run, &path);
         let is_debris = match runs.of_build(&run, vm.as_str()) {
             Life::Live => false,
             // A VHD that is on its way into a lab of the same account is the sweep's matter.
-            Life::Over => is_capture(stem, &vm),
+            Life::Over => is_capture(&blob.name, &vm),
             Life::Unknown => blob.last_modified.is_some_and(|at| now - at > DEBRIS_AFTER),
         };
         if is_debris && *companion != companion_of(&blob.name) {
@@ -136,11 +134,6 @@ pub(super) fn lone_vhds<'a>(
         }
     }
     lone
-}
-
-/// Whether a VHD is the build's capture: its name ends with the same hash as the VM's. That of a copy ends with the lab's.
-fn is_capture(stem: &str, vm: &VmName) -> bool {
-    vm.as_str().rsplit('-').next().is_some_and(|hash| stem.ends_with(&format!("-{hash}")))
 }
 
 async fn remove_deployments(
@@ -190,7 +183,7 @@ pub(super) fn stray<'a>(
         // A deployment has no tags here; its name begins with the run, and the ledger knows which runs were ours.
         let Some((run, vm)) = parts(&entry.name, runs) else { continue };
         // A deletion that Azure has lost goes on when it is asked for again.
-        let can_go = entry.is_final() || entry.state.eq_ignore_ascii_case("Deleting");
+        let can_go = entry.is_final() || entry.is_being_deleted();
         match (runs.of_build(&run, vm), can_go) {
             (Life::Over, true) => stray.push((entry.name.as_str(), Action::Remove)),
             // To stop it would be to meddle with a VM that people keep from the factory.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use time::Duration;
 
-use super::{CleanupError, Done, Life, Runs};
+use super::{CleanupError, Done, Life, Runs, VHD, is_capture};
 use crate::{
     azure::{AzureError, CustomImage},
     domain::{IMAGE_PATH_TAG, ImagePath, KEEP_TAG, LabId, RUN_TAG, RunId, VmName, names::lab_hash},
@@ -119,14 +119,14 @@ async fn sweep_vhds(
     done: &mut Done,
 ) -> Result<bool, AzureError> {
     // Labs may share an account: each looks for its own.
-    let own = format!("-{}.vhd", lab_hash(lab));
+    let own = format!("-{}{VHD}", lab_hash(lab));
     let (mut clean, mut pages) = (true, storage.container.pages(""));
     while let Some(page) = pages.next_if_any().await? {
         for blob in page.iter().filter(|blob| blob.name.ends_with(&own)) {
             let Some((run, path)) = tags::of_metadata(&blob.metadata) else { continue };
             let vm = VmName::derive(&run, &path);
             // The capture in the factory lab's account may by chance end like a copy into the lab.
-            let is_copy = !blob.name.ends_with(&format!("{}.vhd", hash_of(&vm)));
+            let is_copy = !is_capture(&blob.name, &vm);
             if is_copy && runs.of_copy(&run, vm.as_str(), &Key::lab_part(lab)) == Life::Over {
                 clean = false;
                 if storage.stop_copy(&blob.name).await? {
@@ -137,10 +137,6 @@ async fn sweep_vhds(
         }
     }
     Ok(clean)
-}
-
-fn hash_of(vm: &VmName) -> &str {
-    vm.as_str().rsplit('-').next().unwrap_or_default()
 }
 
 async fn sweep_images(
@@ -174,7 +170,7 @@ fn stood(copy: &CopyRecord, image: &CustomImage) -> bool {
 pub(super) fn unfinished(image: &CustomImage, lab: &LabId, runs: &Runs) -> Option<Key> {
     let is = |state: &str| image.provisioning_state.eq_ignore_ascii_case(state);
     let is_kept = tags::ignored(&image.tags) || tags::get(&image.tags, KEEP_TAG).is_some();
-    if is_kept || !(is("Failed") || is("Creating") || is("Deleting")) {
+    if is_kept || !(is("Failed") || is("Creating") || image.is_being_deleted()) {
         return None;
     }
     let run = RunId::parse(tags::get(&image.tags, RUN_TAG)?).ok()?;

@@ -82,7 +82,7 @@ impl ItemStep for InFactory {
         let verdicts = decide(record, &images);
         note_kept(&verdicts, state);
         let key = Key::build(&record.run, &record.plan.vm_name);
-        if !announce(factory, self, &key, &verdicts, state).await? {
+        if !announce::<Self>(factory, &key, &verdicts, state).await? {
             return Ok(Next::wait(SOON, "who deletes older VHDs"));
         }
         for name in retiring(&verdicts) {
@@ -93,10 +93,6 @@ impl ItemStep for InFactory {
 
     fn follow_ups(&self, _record: &BuildRecord, _state: &StepState, _attempt: u32) -> Vec<Message> {
         Vec::new()
-    }
-
-    fn copies(&self, record: &BuildRecord) -> Option<usize> {
-        record.captured().map(|_| record.plan.labs.len())
     }
 }
 

@@ -208,7 +208,7 @@ mod with_a_ledger {
                 build.steps = BTreeMap::from([(Queue::CreateVm, ended.clone()), (Queue::DeleteVm, ended)]);
                 true
             };
-            example.factory.ledger.update(&key(build), end, |_| None).await.unwrap();
+            example.factory.ledger.update(&key(build), end).await.unwrap();
         }
         example.factory.handle(&first().numbered(3)).await.unwrap();
         assert_eq!(failure(&example).await.code, UNUSABLE_CONFIGURATION);
