@@ -14,11 +14,13 @@
 //! | `GET /work` | [`work`] |
 //! | `GET /state` | [`state`] |
 //! | `GET /queues` | [`queues`] |
+//! | `PUT /queues/{name}` [`QueueSpec`] | [`put_queue`] |
 //! | `POST /storageaccounts` [`StorageAccountSpec`] | [`add_storage_account`] |
 //! | `GET /identity` | [`managed_identity`] |
 //! | `POST /applications` [`ApplicationSpec`] | [`add_application`] |
 
 mod faults;
+mod queues;
 mod state;
 
 use std::collections::BTreeMap;
@@ -32,6 +34,7 @@ pub use faults::{
     ArtifactFaultSpec, ChancesSpec, CopyFaultSpec, CustomImageFaultSpec, FaultsSpec, HttpFaultSpec, Reset,
     VirtualMachineFaultSpec,
 };
+pub use queues::{QueueSpec, put_queue};
 pub use state::{
     BlobState, CustomImageState, DeploymentState, DiskInState, FormulaState, LabState, State,
     VirtualMachineState, lab_state, state,
@@ -46,6 +49,9 @@ use crate::{
     work::Work,
     world::Counts,
 };
+
+/// Before the name of a queue.
+const QUEUES: &str = "/queues/";
 
 /// A lab that was added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -230,6 +236,12 @@ pub fn handle(sim: &Sim, request: &Request) -> Response {
         (&Method::GET, "/work") => Ok(json(&work(sim))),
         (&Method::GET, "/state") => Ok(json(&state(sim))),
         (&Method::GET, "/queues") => Ok(json(&queues(sim))),
+        (&Method::PUT, path) if path.starts_with(QUEUES) => {
+            body(request).map(|spec| match put_queue(sim, &path[QUEUES.len()..], &spec) {
+                Ok(()) => text(204, ""),
+                Err(refusal) => text(400, &refusal.to_string()),
+            })
+        }
         (&Method::POST, "/storageaccounts") => body(request).map(|spec| {
             add_storage_account(sim, &spec);
             text(204, "")

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use fe2o3_amqp_types::{
     messaging::{
-        ApplicationProperties, Body, Data, Header, Message, MessageAnnotations, MessageId, Properties,
+        ApplicationProperties, Body, Data, DeliveryAnnotations, Header, Message, MessageAnnotations,
+        MessageId, Properties,
         annotations::OwnedKey,
         message::__private::{Deserializable, Serializable},
     },
@@ -118,8 +119,7 @@ impl BrokerMessage {
 
     /// Lets the message expire `ttl` after it was enqueued.
     pub fn with_time_to_live(mut self, ttl: Duration) -> Self {
-        let header = self.message.header.get_or_insert_with(Header::default);
-        header.ttl = Some(u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX));
+        self.set_time_to_live(ttl);
         Self::from_amqp(self.message)
     }
 
@@ -127,6 +127,11 @@ impl BrokerMessage {
     pub fn with_property(mut self, name: &str, value: impl Into<SimpleValue>) -> Self {
         self.set_property(name, value.into());
         Self::from_amqp(self.message)
+    }
+
+    pub(super) fn set_time_to_live(&mut self, ttl: Duration) {
+        let header = self.message.header.get_or_insert_with(Header::default);
+        header.ttl = Some(u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX));
     }
 
     fn properties(mut self, set: impl FnOnce(&mut Properties)) -> Self {
@@ -264,7 +269,21 @@ impl Delivery {
     /// The AMQP message with the broker's header and annotations
     /// (<https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-protocol-guide>).
     pub fn to_amqp(&self) -> Vec<u8> {
+        self.encoded(self.message.clone())
+    }
+
+    /// [`Delivery::to_amqp`] where no delivery tag can carry the lock token: there clients read it from a delivery annotation.
+    pub(super) fn to_amqp_with_token(&self) -> Vec<u8> {
         let mut message = self.message.clone();
+        let token = Value::Uuid(self.lock_token.into_bytes().into());
+        let annotations = message.message.delivery_annotations.take();
+        let mut annotations = annotations.unwrap_or_else(|| DeliveryAnnotations(OrderedMap::new()));
+        annotations.0.insert("x-opt-lock-token".into(), token);
+        message.message.delivery_annotations = Some(annotations);
+        self.encoded(message)
+    }
+
+    fn encoded(&self, mut message: BrokerMessage) -> Vec<u8> {
         let header = message.message.header.take().unwrap_or_default();
         let mut bytes = header_with_count(&header, self.earlier_deliveries);
         if let (Some(expires), Some(_)) = (self.expires_at, header.ttl) {

@@ -261,6 +261,11 @@ impl Queue {
         let visible = message.scheduled_enqueue_time().filter(|at| *at > now);
         let enqueued_time = visible.unwrap_or(now);
         let ttl = message.time_to_live().into_iter().chain(self.settings.default_message_time_to_live).min();
+        // A longer time to live, or none, silently becomes the queue's default, and receivers see that one:
+        // https://learn.microsoft.com/azure/service-bus-messaging/message-expiration#entity-level-expiration
+        if let Some(ttl) = ttl {
+            message.set_time_to_live(ttl);
+        }
         let expires_at = ttl
             .and_then(|ttl| time::Duration::try_from(ttl).ok())
             .and_then(|ttl| enqueued_time.checked_add(ttl));

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use fe2o3_amqp_types::performatives::{Close, Open};
+use fe2o3_amqp_types::{
+    performatives::{Close, Open},
+    primitives::{Symbol, Value},
+};
 use futures::future;
 use serde::Serialize;
 use tokio::{
@@ -182,7 +185,9 @@ fn our_open() -> Open {
         incoming_locales: None,
         offered_capabilities: None,
         desired_capabilities: None,
-        properties: None,
+        properties: Some(
+            [(Symbol::from("product"), Value::String("simulated".into()))].into_iter().collect(),
+        ),
     }
 }
 

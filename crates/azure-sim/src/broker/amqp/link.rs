@@ -10,6 +10,9 @@ use super::authorization::path_of;
 /// As many answers wait for a link; the oldest are dropped beyond.
 const MOST_REPLIES: usize = 1000;
 
+/// How the node that takes requests about an entity is written, in lower case.
+const MANAGEMENT: &str = "/$management";
+
 /// What an address names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
@@ -25,14 +28,23 @@ impl Node {
     /// Reads an address: `q`, `amqps://host/q`, `q/$management`, `$cbs`.
     pub(super) fn parse(address: &str) -> Self {
         let path = path_of(address);
-        match path.strip_suffix("/$management") {
+        match path.strip_suffix(MANAGEMENT) {
             _ if path == "$cbs" => Self::Cbs,
             Some(entity) => Self::Management(entity.to_owned()),
             None => Self::Entity(path),
         }
     }
 
-    /// The queue that must exist and be allowed for a link to this node.
+    /// The path that a claim must cover for a link to this node; `None` if it needs none.
+    pub(super) fn path(&self) -> Option<String> {
+        match self {
+            Self::Cbs => None,
+            Self::Management(entity) => Some(format!("{entity}{MANAGEMENT}")),
+            Self::Entity(entity) => Some(entity.clone()),
+        }
+    }
+
+    /// The queue that must exist for a link to this node.
     pub(super) fn entity(&self) -> Option<&str> {
         match self {
             Self::Cbs => None,

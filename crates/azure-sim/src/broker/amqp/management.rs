@@ -15,8 +15,8 @@ use crate::broker::{
 };
 
 /// What the real service says to somebody who wants a session where there are none.
-pub(super) const NO_SESSIONS: &str =
-    "A sessionful message receiver cannot be created on an entity that does not require sessions.";
+pub(super) const NO_SESSIONS: &str = "A sessionful message receiver cannot be created on an entity that does not require sessions. \
+     Ensure RequiresSession is set to true when creating a Queue or Subscription to enable sessionful behavior.";
 /// Messages that one peek gives back at most.
 const MOST_PEEKED: usize = 250;
 /// Bytes of messages that one peek gives back at most, beyond its first message.
@@ -199,8 +199,9 @@ fn receive_deferred(broker: &Broker, entity: &str, request: &Request<'_>) -> Ans
     let messages = broker.receive_deferred(entity, &request.numbers("sequence-numbers")?, mode)?;
     let messages = messages
         .iter()
-        .map(|delivery| {
-            entry(delivery.to_amqp(), (mode == ReceiveMode::PeekLock).then_some(delivery.lock_token))
+        .map(|delivery| match mode {
+            ReceiveMode::PeekLock => entry(delivery.to_amqp_with_token(), Some(delivery.lock_token)),
+            ReceiveMode::ReceiveAndDelete => entry(delivery.to_amqp(), None),
         })
         .collect();
     map("messages", Value::List(messages))

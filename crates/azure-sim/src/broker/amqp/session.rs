@@ -47,6 +47,8 @@ pub(super) struct Reply {
 pub(super) struct Session {
     channel: u16,
     next_outgoing_id: u32,
+    /// Deliveries are numbered one after the other over all links, whatever number of frames each has.
+    next_delivery_id: u32,
     next_incoming_id: u32,
     /// Frames that may still come in the window that was announced.
     incoming_window: u32,
@@ -76,6 +78,7 @@ impl Session {
         Self {
             channel,
             next_outgoing_id: 0,
+            next_delivery_id: 0,
             next_incoming_id: begin.next_outgoing_id,
             incoming_window: WINDOW,
             remote_window: begin.incoming_window,
@@ -319,9 +322,14 @@ impl Session {
 
     /// Sends what links want and have credit for.
     pub(super) fn pump(&mut self, peer: &mut Peer, hungry: &mut Vec<(String, watch::Receiver<u64>)>) {
-        let handles: Vec<u32> = self.links.keys().copied().collect();
+        let mut handles: Vec<u32> = self.links.keys().copied().collect();
+        // Frames of two messages are not mixed in a session: some clients take them for one.
+        handles.sort_by_key(|handle| !self.is_leaving(*handle));
         for handle in handles {
             self.pump_link(peer, handle, hungry);
+            if self.is_leaving(handle) {
+                return;
+            }
         }
     }
 }

@@ -21,6 +21,20 @@ pub(super) const SASL_FRAME: u8 = 1;
 const ATTACH: u64 = 0x12;
 const DISPOSITION: u64 = 0x15;
 
+/// How many fields each performative has, by the code of its descriptor, from open to close. The service writes all of them, and
+/// the Python client reads them by their place.
+const FIELDS: [(u64, u8); 9] = [
+    (0x10, 10),
+    (0x11, 8),
+    (ATTACH, 14),
+    (0x13, 11),
+    (0x14, 11),
+    (DISPOSITION, 6),
+    (0x16, 3),
+    (0x17, 1),
+    (0x18, 1),
+];
+
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WireError {
@@ -68,7 +82,40 @@ pub(super) fn next_frame(input: &mut BytesMut) -> Result<Option<RawFrame>, WireE
 
 /// Bytes of `performative`; what is encoded here was built here, so that it can be encoded.
 pub(super) fn encode(performative: &impl Serialize) -> Vec<u8> {
-    serde_amqp::to_vec(performative).unwrap_or_default()
+    let mut bytes = serde_amqp::to_vec(performative).unwrap_or_default();
+    if let Some(&(_, fields)) = FIELDS.iter().find(|(code, _)| descriptor(&bytes) == Some(*code)) {
+        write_out(&mut bytes, fields);
+    }
+    bytes
+}
+
+/// Appends nulls for the last fields, which the derived encoding leaves out.
+fn write_out(performative: &mut Vec<u8>, fields: u8) {
+    // All descriptors take three bytes, see `descriptor`; then come the list's constructor, size and count.
+    const LIST: usize = 3;
+    let written = match performative[LIST..] {
+        [0x45] => {
+            performative.splice(LIST.., [0xc0, 1, 0]);
+            0
+        }
+        [0xc0, _, count, ..] => count,
+        [0xd0, _, _, _, _, 0, 0, 0, count, ..] => count,
+        _ => return,
+    };
+    let missing = fields.saturating_sub(written);
+    performative.resize(performative.len() + usize::from(missing), 0x40);
+    let size = performative.len() - LIST - 2;
+    match u8::try_from(size) {
+        Ok(size) if performative[LIST] == 0xc0 => {
+            performative.splice(LIST + 1..LIST + 3, [size, written + missing]);
+        }
+        _ => {
+            let header = if performative[LIST] == 0xc0 { 3 } else { 9 };
+            let size = performative.len() - LIST - header + 4;
+            let [a, b, c, d] = u32::try_from(size).unwrap_or(u32::MAX).to_be_bytes();
+            performative.splice(LIST..LIST + header, [0xd0, a, b, c, d, 0, 0, 0, written + missing]);
+        }
+    }
 }
 
 /// Appends a frame.

@@ -140,8 +140,10 @@ impl Session {
         self.refuse(
             peer,
             attach,
-            "amqp:not-implemented",
-            "Transactions are not supported by this namespace.",
+            // What a namespace of the Basic tier says, which has neither sessions, nor topics, nor transactions:
+            // https://github.com/microsoft/azure-spring-boot/issues/965
+            "amqp:not-allowed",
+            "Transaction is unsupported because the namespace is of 'Basic' tier.",
         );
     }
 }
@@ -153,10 +155,10 @@ fn allowed(
     to_peer: bool,
     wants_session: bool,
 ) -> Result<u64, (&'static str, String)> {
-    let Some(entity) = node.entity() else {
+    let (Some(entity), Some(path)) = (node.entity(), node.path()) else {
         return Ok(LONGEST_REQUEST);
     };
-    if !peer.may_use(entity) {
+    if !peer.may_use(&path) {
         let right = if to_peer { "Listen" } else { "Send" };
         return Err((
             "amqp:unauthorized-access",

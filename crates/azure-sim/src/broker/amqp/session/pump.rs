@@ -19,6 +19,11 @@ use crate::broker::{
 const TRANSFER_ROOM: usize = 128;
 
 impl Session {
+    /// Whether a message of this link is under way, of which more frames must follow.
+    pub(super) fn is_leaving(&self, handle: u32) -> bool {
+        matches!(self.links.get(&handle), Some(Link::Outgoing(OutgoingLink { leaving: Some(_), .. })))
+    }
+
     pub(super) fn pump_link(
         &mut self,
         peer: &mut Peer,
@@ -62,7 +67,8 @@ impl Session {
             };
             match next(peer, link) {
                 Some((tag, rest, lock)) => {
-                    let delivery_id = self.next_outgoing_id;
+                    let delivery_id = self.next_delivery_id;
+                    self.next_delivery_id = delivery_id.wrapping_add(1);
                     let settled = lock.is_none();
                     link.credit -= 1;
                     link.delivery_count = link.delivery_count.wrapping_add(1);
