@@ -1,0 +1,8 @@
+//! Our servers and clients judged by software that nobody here wrote: the official clients of Azure, in Python and JavaScript.
+//! What a judge rejects is mended here, never in the judge. See docs/testing.md.
+//!
+//! Each suite is one test. It needs Python and Node.js, and installs pinned packages of PyPI and npm once, so that it runs by
+//! `cargo test --test clients -- --ignored` only.
+
+mod harness;
+mod service_bus;
