@@ -1,12 +1,20 @@
 //! `image-factory azure-sim`: simulated Azure as a process of its own.
 
-use std::{net::Ipv4Addr, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
+use anyhow::Context;
 use azure_sim::{
     Sim, SimOptions,
     broker::amqp::{self, Authorization},
     latency::Profile,
     server::{Listeners, serve},
+    tls::{Certificates, Transport},
 };
 use clap::Args;
 use factory_clock::Clock;
@@ -22,7 +30,7 @@ pub const KEY_NAME: &str = "RootManageSharedAccessKey";
 pub const KEY: &str = "SAS_KEY_VALUE";
 
 /// How long the managed identity's tokens are good, in seconds that really pass: Azure's 24 hours. Clients keep a token by
-/// their own clock, which a sped-up simulator would overtake.
+/// their own clock, which a sped-up simulator would overtake; so an application's usual hour really passes, too.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Where the simulator listens: its first line on stdout.
@@ -39,7 +47,13 @@ pub struct SimAddresses {
     pub control: String,
     /// Service Bus over AMQP, as a connection string.
     pub service_bus: String,
+    /// The certificate of the authority that clients must trust, if the addresses are those of TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<PathBuf>,
 }
+
+/// What the certificate of the authority is called in the folder of `--tls`.
+const AUTHORITY_FILE: &str = "ca.pem";
 
 /// How the simulator is started.
 #[derive(Debug, Args)]
@@ -47,6 +61,9 @@ pub struct AzureSimArguments {
     /// Where all latencies come from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Serve HTTPS and AMQPS; the certificate to trust is written to DIR/ca.pem
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
 }
 
 impl AzureSimArguments {
@@ -58,20 +75,31 @@ impl AzureSimArguments {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             let clock = Clock::from_environment()?;
-            let listeners = Listeners::bind().await?;
+            let (transport, certificate_authority) = match &self.tls {
+                None => (Transport::default(), None),
+                Some(folder) => secured(folder).map(|(transport, file)| (transport, Some(file)))?,
+            };
+            let listeners = Listeners::bind().await?.over(transport.clone());
             let sim = Sim::new(SimOptions {
                 seed: self.seed,
                 clock: clock.clone(),
                 profile: Profile::default(),
                 endpoints: listeners.endpoints()?,
             });
-            sim.world().identity.managed_identity_lifetime = TOKEN_LIFETIME.mul_f64(clock.speed().max(1.0));
+            {
+                let (mut world, speed) = (sim.world(), clock.speed().max(1.0));
+                world.identity.managed_identity_lifetime = TOKEN_LIFETIME.mul_f64(speed);
+                let usual = world.identity.client_credentials_lifetime;
+                world.identity.client_credentials_lifetime = usual.mul_f64(speed);
+            }
             for queue in Queue::ALL {
                 sim.broker().create_queue(queue.name(), queue_settings())?;
             }
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             let authorization = Authorization::default().with_key(KEY_NAME, KEY);
-            let service_bus = amqp::serve(listener, sim.broker().clone(), authorization)?;
+            let service_bus = amqp::serve_over(transport, listener, sim.broker().clone(), authorization)?;
+            // Without TLS it is what clients know as the emulator.
+            let plain = if certificate_authority.is_some() { "" } else { "UseDevelopmentEmulator=true;" };
             let addresses = {
                 let world = sim.world();
                 SimAddresses {
@@ -80,9 +108,10 @@ impl AzureSimArguments {
                     identity: world.endpoints.identity(),
                     control: format!("http://{}", listeners.control()?),
                     service_bus: format!(
-                        "Endpoint=sb://{};SharedAccessKeyName={KEY_NAME};SharedAccessKey={KEY};UseDevelopmentEmulator=true;",
+                        "Endpoint=sb://{};SharedAccessKeyName={KEY_NAME};SharedAccessKey={KEY};{plain}",
                         service_bus.local_address()
                     ),
+                    certificate_authority,
                 }
             };
             println!("{}", serde_json::to_string(&addresses)?);
@@ -91,4 +120,14 @@ impl AzureSimArguments {
             Ok(ExitCode::SUCCESS)
         })
     }
+}
+
+/// TLS with fresh certificates; writes the authority's into `folder`.
+fn secured(folder: &Path) -> anyhow::Result<(Transport, PathBuf)> {
+    let certificates = Certificates::fresh()?;
+    let file = std::path::absolute(folder.join(AUTHORITY_FILE))?;
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&file, certificates.authority()))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok((certificates.transport(), file))
 }

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use http::uri::Scheme;
+
 /// A service that answers HTTP requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
@@ -25,6 +27,8 @@ pub enum Endpoints {
     Azure,
     /// Loopback sockets, one per service. Blob Storage is then addressed by path (`/account/container/blob`), as in Azurite.
     Loopback {
+        /// `http`, or `https` with certificates of our own.
+        scheme: Scheme,
         /// Where Resource Manager listens.
         resource_manager: SocketAddr,
         /// Where Blob Storage listens.
@@ -47,7 +51,7 @@ impl Endpoints {
     pub fn resource_manager(&self) -> String {
         match self {
             Self::Azure => format!("https://{AZURE_RESOURCE_MANAGER}"),
-            Self::Loopback { resource_manager, .. } => format!("http://{resource_manager}"),
+            Self::Loopback { scheme, resource_manager, .. } => format!("{scheme}://{resource_manager}"),
         }
     }
 
@@ -55,7 +59,7 @@ impl Endpoints {
     pub fn blob(&self, account: &str) -> String {
         match self {
             Self::Azure => format!("https://{account}{AZURE_BLOB_SUFFIX}"),
-            Self::Loopback { blob, .. } => format!("http://{blob}/{account}"),
+            Self::Loopback { scheme, blob, .. } => format!("{scheme}://{blob}/{account}"),
         }
     }
 
@@ -63,7 +67,7 @@ impl Endpoints {
     pub fn disk_export(&self, export: &str) -> String {
         match self {
             Self::Azure => format!("https://{export}{AZURE_DISK_SUFFIX}"),
-            Self::Loopback { blob, .. } => format!("http://{blob}/{export}"),
+            Self::Loopback { scheme, blob, .. } => format!("{scheme}://{blob}/{export}"),
         }
     }
 
@@ -71,7 +75,7 @@ impl Endpoints {
     pub fn identity(&self) -> String {
         match self {
             Self::Azure => format!("https://{AZURE_LOGIN}"),
-            Self::Loopback { identity, .. } => format!("http://{identity}"),
+            Self::Loopback { scheme, identity, .. } => format!("{scheme}://{identity}"),
         }
     }
 
@@ -92,7 +96,7 @@ impl Endpoints {
                     _ => None,
                 }
             }
-            Self::Loopback { resource_manager, blob, identity } => {
+            Self::Loopback { resource_manager, blob, identity, .. } => {
                 let address = authority.as_str();
                 if address == resource_manager.to_string() {
                     Some(Service::ResourceManager)
@@ -122,9 +126,13 @@ mod tests {
     #[test]
     fn every_url_that_is_handed_out_leads_back_to_its_service() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let loopback =
-            Endpoints::Loopback { resource_manager: address(1), blob: address(2), identity: address(3) };
-        for endpoints in [Endpoints::Azure, loopback] {
+        let loopback = |scheme| Endpoints::Loopback {
+            scheme,
+            resource_manager: address(1),
+            blob: address(2),
+            identity: address(3),
+        };
+        for endpoints in [Endpoints::Azure, loopback(Scheme::HTTP), loopback(Scheme::HTTPS)] {
             let service = |url: String| endpoints.service_of(&url.parse().unwrap());
             let blob = |account: &str| {
                 Some(Service::Blob { account: account.to_owned(), path: "/c/b%20b".to_owned() })

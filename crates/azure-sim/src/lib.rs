@@ -14,6 +14,7 @@
 //! | [`work`] | what took how long: the critical path |
 //! | [`endpoints`] | host names, in process or on loopback sockets |
 //! | [`server`] | the sockets |
+//! | [`tls`] | their certificates |
 //! | [`control`] | what `dev` and tests see and set |
 //! | [`arm`] | Resource Manager and the providers behind it |
 //! | [`storage`] | Blob Storage |
@@ -31,6 +32,7 @@ pub mod latency;
 pub mod server;
 pub mod sim;
 pub mod storage;
+pub mod tls;
 pub mod work;
 pub mod world;
 

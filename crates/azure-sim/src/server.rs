@@ -1,4 +1,5 @@
-//! The sockets: each service of the simulator on a listener of the loopback interface (HTTP/1.1, keep-alive).
+//! The sockets: each service of the simulator on a listener of the loopback interface (HTTP/1.1, keep-alive), over TLS if
+//! [`Listeners::over`] says so.
 //!
 //! Endpoints hold the ports, so the listeners are bound first ([`Listeners::bind`]), then the simulator is made with
 //! [`Listeners::endpoints`], then [`serve`] answers until it is told to stop.
@@ -14,9 +15,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{Endpoints, Request, Response, Sim, control};
+use crate::{
+    Endpoints, Request, Response, Sim, control,
+    tls::{Stream, Transport},
+};
 
 /// The largest body that is taken; the factory sends documents, not disks.
 const LARGEST_BODY: usize = 64 << 20;
@@ -28,6 +32,7 @@ pub struct Listeners {
     blob: TcpListener,
     identity: TcpListener,
     control: TcpListener,
+    transport: Transport,
 }
 
 impl Listeners {
@@ -42,7 +47,15 @@ impl Listeners {
             blob: free().await?,
             identity: free().await?,
             control: free().await?,
+            transport: Transport::default(),
         })
+    }
+
+    /// Serves Azure's services over `transport`; [`control`] stays in plain HTTP.
+    #[must_use]
+    pub fn over(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
     }
 
     /// The endpoints for [`crate::SimOptions`].
@@ -51,6 +64,7 @@ impl Listeners {
     /// If the system does not tell the ports.
     pub fn endpoints(&self) -> io::Result<Endpoints> {
         Ok(Endpoints::Loopback {
+            scheme: self.transport.scheme(),
             resource_manager: self.resource_manager.local_addr()?,
             blob: self.blob.local_addr()?,
             identity: self.identity.local_addr()?,
@@ -71,13 +85,13 @@ impl Listeners {
 /// # Errors
 /// If a listener's address is not known.
 pub async fn serve(listeners: Listeners, sim: Sim, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    let Listeners { resource_manager, blob, identity, control } = listeners;
+    let Listeners { resource_manager, blob, identity, control, transport } = listeners;
     let graceful = GracefulShutdown::new();
     let services = [
-        (Room::new(Kind::Service, &resource_manager)?, resource_manager),
-        (Room::new(Kind::Service, &blob)?, blob),
-        (Room::new(Kind::Service, &identity)?, identity),
-        (Room::new(Kind::Control, &control)?, control),
+        (Room::new(Kind::Service, &resource_manager, &transport)?, resource_manager),
+        (Room::new(Kind::Service, &blob, &transport)?, blob),
+        (Room::new(Kind::Service, &identity, &transport)?, identity),
+        (Room::new(Kind::Control, &control, &Transport::default())?, control),
     ];
     {
         let accepting = services.iter().map(|(room, listener)| accept(room, listener, &sim, &graceful));
@@ -98,6 +112,7 @@ pub async fn serve(listeners: Listeners, sim: Sim, shutdown: impl Future<Output 
 struct Room {
     kind: Kind,
     address: SocketAddr,
+    transport: Transport,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,27 +122,37 @@ enum Kind {
 }
 
 impl Room {
-    fn new(kind: Kind, listener: &TcpListener) -> io::Result<Self> {
-        Ok(Self { kind, address: listener.local_addr()? })
+    fn new(kind: Kind, listener: &TcpListener, transport: &Transport) -> io::Result<Self> {
+        Ok(Self { kind, address: listener.local_addr()?, transport: transport.clone() })
     }
 }
 
 async fn accept(room: &Room, listener: &TcpListener, sim: &Sim, graceful: &GracefulShutdown) -> Infallible {
+    // Nobody waits for them when the server stops: they are dropped with this.
+    let mut handshakes = JoinSet::new();
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => connect(stream, room.clone(), sim.clone(), graceful),
-            // Such as too many open files: let others close theirs first.
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let transport = room.transport.clone();
+                    handshakes.spawn(async move { transport.accept(stream).await });
+                }
+                // Such as too many open files: let others close theirs first.
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            },
+            Some(shaken) = handshakes.join_next() => match shaken {
+                Ok(Ok(stream)) => connect(stream, room.clone(), sim.clone(), graceful),
+                Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+                Err(error) => tracing::warn!(%error, "a handshake panicked"),
+            },
         }
     }
 }
 
-fn connect(stream: TcpStream, room: Room, sim: Sim, graceful: &GracefulShutdown) {
-    // Small answers must not wait for more; failing to say so only costs time.
-    let _ = stream.set_nodelay(true);
+fn connect(stream: Stream, room: Room, sim: Sim, graceful: &GracefulShutdown) {
     let service = service_fn(move |request| answer(room.clone(), sim.clone(), request));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
@@ -152,7 +177,7 @@ async fn answer(
     };
     // The simulator knows its services by absolute URL.
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let Ok(uri) = format!("http://{}{path}", room.address).parse() else {
+    let Ok(uri) = format!("{}://{}{path}", room.transport.scheme(), room.address).parse() else {
         return Ok(plain(400, "the URL is invalid"));
     };
     parts.uri = uri;

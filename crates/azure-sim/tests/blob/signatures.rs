@@ -232,6 +232,7 @@ async fn on_loopback_sockets_the_signed_path_holds_the_account_twice() {
         clock: factory_clock::Clock::virtual_from(START),
         profile: azure_sim::latency::Profile::default(),
         endpoints: azure_sim::Endpoints::Loopback {
+            scheme: http::uri::Scheme::HTTP,
             resource_manager: address(1),
             blob: address(2),
             identity: address(3),

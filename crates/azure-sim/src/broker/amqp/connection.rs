@@ -10,8 +10,7 @@ use fe2o3_amqp_types::{
 use futures::future;
 use serde::Serialize;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::watch,
     time::{Instant, sleep_until, timeout},
 };
@@ -85,13 +84,12 @@ struct Connection {
 
 /// Serves one peer until it closes, breaks the rules, or the server stops.
 pub(super) async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite,
     broker: Arc<Broker>,
     authorization: Arc<Authorization>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), WireError> {
-    stream.set_nodelay(true)?;
-    let (mut reader, mut writer) = stream.into_split();
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let mut restarted = broker.restarts.subscribe();
     let mut input = BytesMut::new();
     let opening = async {
@@ -125,6 +123,8 @@ pub(super) async fn serve(
         .map(|ms| (Duration::from_millis(ms.into()) / 2).max(SHORTEST_KEEP_ALIVE));
     let mut heard = Instant::now();
     let mut spoken = Instant::now();
+    // Some of what was taken from the output may still be on its way: TLS keeps what its socket does not take.
+    let mut unflushed = false;
 
     let result = loop {
         match connection.digest(&mut input) {
@@ -135,6 +135,7 @@ pub(super) async fn serve(
         let hungry = connection.pump();
         let peer = &mut connection.peer;
         let may_read = peer.out.len() < OVERFULL_OUTPUT;
+        unflushed |= !peer.out.is_empty();
         let broker = peer.broker.clone();
         let keep_alive_at = keep_alive.map(|every| spoken + every);
         tokio::select! {
@@ -143,8 +144,9 @@ pub(super) async fn serve(
                 Ok(_) => heard = Instant::now(),
                 Err(error) => return Err(error.into()),
             },
-            written = writer.write_buf(&mut peer.out), if !peer.out.is_empty() => {
+            written = write(&mut writer, &mut peer.out), if unflushed => {
                 written?;
+                unflushed = false;
                 spoken = Instant::now();
             }
             () = something_to_deliver(&broker, hungry) => {}
@@ -170,8 +172,20 @@ pub(super) async fn serve(
         disposition::error_of(condition, &error.to_string())
     });
     connection.peer.send(0, &Close { error });
-    let _ = timeout(LINGER, writer.write_all_buf(&mut connection.peer.out)).await;
+    let _ = timeout(LINGER, async {
+        writer.write_all_buf(&mut connection.peer.out).await?;
+        writer.shutdown().await
+    })
+    .await;
     result
+}
+
+/// Writes as much of `out` as the peer takes. May be dropped at any time: then it is not flushed.
+async fn write(writer: &mut (impl AsyncWrite + Unpin), out: &mut BytesMut) -> std::io::Result<()> {
+    if !out.is_empty() {
+        writer.write_buf(out).await?;
+    }
+    writer.flush().await
 }
 
 fn our_open() -> Open {

@@ -29,6 +29,7 @@ use tokio::{
 pub use authorization::{Authorization, TokenCheck};
 
 use super::Broker;
+use crate::tls::Transport;
 
 /// As many connections are served at once; the real service takes 5000 per namespace.
 const MOST_CONNECTIONS: usize = 1024;
@@ -64,13 +65,27 @@ pub fn serve(
     broker: Arc<Broker>,
     authorization: Authorization,
 ) -> std::io::Result<Server> {
+    serve_over(Transport::default(), listener, broker, authorization)
+}
+
+/// As [`serve`], over `transport`: with TLS from the first byte, as the real service on port 5671.
+///
+/// # Errors
+/// If the listener has no address.
+pub fn serve_over(
+    transport: Transport,
+    listener: TcpListener,
+    broker: Arc<Broker>,
+    authorization: Authorization,
+) -> std::io::Result<Server> {
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(accept(listener, broker, Arc::new(authorization), stopped));
+    let task = tokio::spawn(accept(transport, listener, broker, Arc::new(authorization), stopped));
     Ok(Server { address, stop, task })
 }
 
 async fn accept(
+    transport: Transport,
     listener: TcpListener,
     broker: Arc<Broker>,
     authorization: Arc<Authorization>,
@@ -92,9 +107,18 @@ async fn accept(
         let Ok(place) = room.clone().try_acquire_owned() else {
             continue;
         };
-        let (broker, authorization, stopped) = (broker.clone(), authorization.clone(), stopped.clone());
+        let (broker, authorization, mut stopped) = (broker.clone(), authorization.clone(), stopped.clone());
+        let transport = transport.clone();
         connections.spawn(async move {
-            if let Err(error) = connection::serve(stream, broker, authorization, stopped).await {
+            let stream = tokio::select! {
+                stream = transport.accept(stream) => stream,
+                _ = stopped.changed() => return,
+            };
+            let ended = match stream {
+                Ok(stream) => connection::serve(stream, broker, authorization, stopped).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "AMQP connection ended");
             }
             drop(place);

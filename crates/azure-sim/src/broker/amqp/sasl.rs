@@ -28,7 +28,7 @@ pub(super) async fn handshake(
     let mut header = read_header(reader, input).await?;
     let mut trusted = authorization.is_open();
     if header == SASL_HEADER {
-        writer.write_all(&SASL_HEADER).await?;
+        write(writer, &SASL_HEADER).await?;
         let offer = Array::from(MECHANISMS.map(Symbol::from).to_vec());
         send(writer, &SaslMechanisms { sasl_server_mechanisms: offer }).await?;
         let init = read_frame(reader, input).await?;
@@ -55,7 +55,7 @@ pub(super) async fn handshake(
         header = read_header(reader, input).await?;
     }
     // Whatever else it was, the answer is the header that would be right.
-    writer.write_all(&AMQP_HEADER).await?;
+    write(writer, &AMQP_HEADER).await?;
     if header == AMQP_HEADER { Ok(trusted) } else { Err(WireError::Protocol("unknown protocol header")) }
 }
 
@@ -68,7 +68,13 @@ fn knows_plain(authorization: &Authorization, proof: &[u8]) -> bool {
 async fn send(writer: &mut (impl AsyncWrite + Unpin), body: &impl serde::Serialize) -> Result<(), WireError> {
     let mut out = BytesMut::new();
     wire::put_frame(&mut out, SASL_FRAME, 0, &wire::encode(body), &[]);
-    Ok(writer.write_all(&out).await?)
+    write(writer, &out).await
+}
+
+/// Writes all of it, through what TLS would keep, too.
+async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), WireError> {
+    writer.write_all(bytes).await?;
+    Ok(writer.flush().await?)
 }
 
 async fn read_header(
