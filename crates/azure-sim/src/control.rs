@@ -18,12 +18,16 @@
 //! | `POST /storageaccounts` [`StorageAccountSpec`] | [`add_storage_account`] |
 //! | `GET /identity` | [`managed_identity`] |
 //! | `POST /applications` [`ApplicationSpec`] | [`add_application`] |
+//! | `PUT /denials` list of [`Denial`](crate::arm::Denial) | [`set_denials`] |
+//! | `PUT /quotas` [`QuotaSpec`] | [`set_quota`] |
+//! | `PUT /limits` [`Limits`](crate::arm::Limits) | [`set_limits`] |
 
 mod faults;
 mod queues;
+mod rules;
 mod state;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -35,6 +39,7 @@ pub use faults::{
     VirtualMachineFaultSpec,
 };
 pub use queues::{QueueSpec, put_queue};
+pub use rules::{QuotaSpec, set_denials, set_limits, set_quota};
 pub use state::{
     BlobState, CustomImageState, DeploymentState, DiskInState, FormulaState, LabState, State,
     VirtualMachineState, lab_state, state,
@@ -108,6 +113,9 @@ pub struct ApplicationSpec {
     pub client_id: String,
     /// The client secret.
     pub client_secret: String,
+    /// How long its tokens are good, in seconds, if that is configured (Microsoft, "Configurable token lifetimes").
+    #[serde(default)]
+    pub token_lifetime_seconds: Option<u64>,
 }
 
 /// What an App Service would put into its environment.
@@ -211,7 +219,10 @@ pub fn managed_identity(sim: &Sim) -> ManagedIdentity {
 /// Registers an application with its secret.
 pub fn add_application(sim: &Sim, spec: &ApplicationSpec) -> Principal {
     let mut world = sim.world();
-    world.identity.add_application(&spec.tenant_id, &spec.client_id, &spec.client_secret)
+    let principal = world.identity.add_application(&spec.tenant_id, &spec.client_id, &spec.client_secret);
+    let lifetime = spec.token_lifetime_seconds.map(Duration::from_secs);
+    world.identity.set_token_lifetime(&spec.client_id, lifetime);
+    principal
 }
 
 /// Answers one request of the HTTP interface.
@@ -244,6 +255,18 @@ pub fn handle(sim: &Sim, request: &Request) -> Response {
         }
         (&Method::POST, "/storageaccounts") => body(request).map(|spec| {
             add_storage_account(sim, &spec);
+            text(204, "")
+        }),
+        (&Method::PUT, "/denials") => body(request).map(|denials| {
+            set_denials(sim, denials);
+            text(204, "")
+        }),
+        (&Method::PUT, "/quotas") => body(request).map(|spec| {
+            set_quota(sim, &spec);
+            text(204, "")
+        }),
+        (&Method::PUT, "/limits") => body(request).map(|limits| {
+            set_limits(sim, limits);
             text(204, "")
         }),
         (&Method::GET, "/identity") => Ok(json(&managed_identity(sim))),

@@ -44,6 +44,8 @@ pub struct Application {
     pub principal: Principal,
     /// Its client secret.
     pub secret: String,
+    /// How long its tokens live, where that is configured (Microsoft, "Configurable token lifetimes").
+    pub token_lifetime: Option<Duration>,
 }
 
 impl std::fmt::Debug for Application {
@@ -111,8 +113,16 @@ impl State {
             client_id: client_id.to_owned(),
             tenant_id: tenant_id.to_owned(),
         };
-        let application = Application { principal: principal.clone(), secret: secret.to_owned() };
+        let application =
+            Application { principal: principal.clone(), secret: secret.to_owned(), token_lifetime: None };
         self.applications.insert(client_id.to_ascii_lowercase(), application);
         principal
+    }
+
+    /// Configures how long an application's tokens live; as long as any other's where `None`.
+    pub fn set_token_lifetime(&mut self, client_id: &str, lifetime: Option<Duration>) {
+        if let Some(application) = self.applications.get_mut(&client_id.to_ascii_lowercase()) {
+            application.token_lifetime = lifetime;
+        }
     }
 }

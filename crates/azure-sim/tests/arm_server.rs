@@ -127,6 +127,35 @@ async fn a_chunked_body_is_read_and_a_broken_connection_gives_no_answer() {
 }
 
 #[tokio::test]
+async fn denials_limits_and_quotas_are_set_over_http() {
+    let running = start().await;
+    let lab = add_lab(&running).await;
+    let head = format!(
+        "GET {}?api-version=2018-09-15 HTTP/1.1\r\nAuthorization: Bearer {}",
+        lab.id,
+        token(&running).await
+    );
+    let get = async || exchange(running.resource_manager, &head, "").await;
+    let put = async |path: &str, body: &str| {
+        let answer = exchange(running.control, &format!("PUT {path} HTTP/1.1"), body).await;
+        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    };
+    put("/denials", r#"[{"actionPart":"labs/read"}]"#).await;
+    assert!(get().await.starts_with("HTTP/1.1 403"));
+    put("/denials", "[]").await;
+    assert!(get().await.starts_with("HTTP/1.1 200"));
+    put("/limits", r#"{"reads":{"bucket":0,"perSecond":0.001}}"#).await;
+    let throttled = get().await;
+    assert!(throttled.starts_with("HTTP/1.1 429") && throttled.contains("retry-after: "), "{throttled}");
+    put("/limits", "{}").await;
+    assert!(get().await.starts_with("HTTP/1.1 200"));
+    let subscription = "2f0a4f0e-6c1d-4a53-9d1f-0b7c5c3f1a01";
+    put("/quotas", &format!(r#"{{"subscriptionId":"{subscription}","cores":4}}"#)).await;
+    let answer = exchange(running.control, "PUT /quotas HTTP/1.1", r#"{"cores":4}"#).await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("subscriptionId"), "{answer}");
+}
+
+#[tokio::test]
 async fn nonsense_for_control_is_refused_with_a_reason() {
     let running = start().await;
     let answer = exchange(running.control, "PUT /faults HTTP/1.1", r#"{"htttp":[]}"#).await;

@@ -45,7 +45,8 @@ impl Kind {
 }
 
 /// One bucket's size and refill.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limit {
     /// So many requests at once.
     pub bucket: f64,
@@ -54,7 +55,8 @@ pub struct Limit {
 }
 
 /// The limits of one principal in one subscription.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Limits {
     /// GET and HEAD.
     pub reads: Limit,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Principal, issue};
+use super::{Application, Principal, issue};
 use crate::{Request, Response, World};
 
 /// Answers one request for a token or for a discovery document.
@@ -46,7 +46,9 @@ fn client_credentials(world: &World, tenant: &str, form: &BTreeMap<String, Strin
             "AADSTS70003: The app requested an unsupported grant type.",
         );
     }
-    let Some(application) = world.identity.applications.get(&field("client_id").to_ascii_lowercase()) else {
+    let application = world.identity.applications.get(&field("client_id").to_ascii_lowercase());
+    let of_tenant = |application: &&Application| application.principal.tenant_id.eq_ignore_ascii_case(tenant);
+    let Some(application) = application.filter(of_tenant) else {
         let message = format!(
             "AADSTS700016: Application with identifier '{}' was not found in the directory '{tenant}'.",
             field("client_id")
@@ -66,9 +68,8 @@ fn client_credentials(world: &World, tenant: &str, form: &BTreeMap<String, Strin
             return refuse(world, 400, "invalid_scope", message);
         }
     };
-    let lifetime = world.identity.client_credentials_lifetime;
-    let principal = Principal { tenant_id: tenant.to_owned(), ..application.principal.clone() };
-    let token = issue(world, &principal, resource, lifetime);
+    let lifetime = application.token_lifetime.unwrap_or(world.identity.client_credentials_lifetime);
+    let token = issue(world, &application.principal, resource, lifetime);
     answer(
         200,
         &json!({

@@ -78,6 +78,35 @@ fn an_application_gets_a_token_for_its_secret_only() {
 }
 
 #[test]
+fn an_application_is_known_in_its_own_tenant_only() {
+    let mut world = world();
+    world.identity.add_application("tenant", "client", "secret");
+    let form = "grant_type=client_credentials&client_id=client&client_secret=secret&scope=https%3A%2F%2Fmanagement.azure.com%2F.default";
+    let elsewhere = http::Request::post("https://login.microsoftonline.com/other/oauth2/v2.0/token");
+    let (status, body) = call(&mut world, elsewhere, form);
+    assert_eq!((status, body["error"].as_str()), (400, Some("unauthorized_client")));
+    assert!(body["error_description"].as_str().unwrap().starts_with("AADSTS700016"));
+    let own = http::Request::post("https://login.microsoftonline.com/TENANT/oauth2/v2.0/token");
+    assert_eq!(call(&mut world, own, form).0, 200);
+}
+
+#[test]
+fn a_configured_lifetime_is_that_of_the_token() {
+    let mut world = world();
+    world.identity.add_application("tenant", "client", "secret");
+    world.identity.set_token_lifetime("CLIENT", Some(Duration::from_secs(600)));
+    let form = "grant_type=client_credentials&client_id=client&client_secret=secret&scope=https%3A%2F%2Fmanagement.azure.com%2F.default";
+    let request = http::Request::post("https://login.microsoftonline.com/tenant/oauth2/v2.0/token");
+    let (_, body) = call(&mut world, request, form);
+    assert_eq!(body["expires_in"], 600);
+    let token = bearer(body["access_token"].as_str().unwrap());
+    world.advance_to(datetime!(2026-11-22 13:09:59 UTC));
+    assert!(principal(&world, &token, RESOURCE_MANAGER).is_ok());
+    world.advance_to(datetime!(2026-11-22 13:10 UTC));
+    assert!(matches!(principal(&world, &token, RESOURCE_MANAGER), Err(TokenProblem::Expired(_))));
+}
+
+#[test]
 fn the_app_service_endpoint_wants_its_header() {
     let mut world = world();
     let url = "https://login.microsoftonline.com/msi/token?resource=https://storage.azure.com&api-version=2019-08-01";
