@@ -35,11 +35,9 @@ impl Call {
         principal: Principal,
         correlation_id: String,
     ) -> Self {
-        let segments: Vec<String> = path
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
-            .collect();
+        // Decoded first: azure-mgmt-resource-locks writes scopes with `%2F`, and Resource Manager takes that for a `/`.
+        let path = percent_decode_str(path).decode_utf8_lossy();
+        let segments: Vec<String> = path.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect();
         let lower = segments.iter().map(|s| s.to_lowercase()).collect();
         let query = url::form_urlencoded::parse(query.as_bytes())
             .map(|(name, value)| (name.to_ascii_lowercase(), value.into_owned()))
@@ -76,6 +74,13 @@ impl Call {
     /// The path in lower case.
     pub(crate) fn key(&self) -> String {
         format!("/{}", self.lower.join("/"))
+    }
+
+    /// What the ids of all resources of the group in the path begin with, or of its subscription if it names no group; in
+    /// lower case and with a `/` at the end.
+    pub(crate) fn scope(&self) -> String {
+        let depth = if self.lower.get(2).is_some_and(|segment| segment == "resourcegroups") { 4 } else { 2 };
+        format!("/{}/", self.lower[..self.lower.len().min(depth)].join("/"))
     }
 
     /// The last segment in the caller's spelling.
@@ -152,6 +157,12 @@ pub(crate) fn respond(
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let request_id = world.new_guid().to_string();
     let routing = format!("SIMULATED:{}:{request_id}", super::stamp_compact(world.now()));
+    // Where tokens come from: clients that have none yet ask there.
+    let challenge = format!(
+        "Bearer authorization_uri=\"{}/{}\", error=\"invalid_token\", error_description=\"The access token is missing or invalid.\"",
+        world.endpoints.identity(),
+        world.identity.managed_identity.tenant_id
+    );
     let headers = response.headers_mut();
     let mut set = |name: &str, value: &str| {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
@@ -160,6 +171,9 @@ pub(crate) fn respond(
     };
     if has_body {
         set("content-type", "application/json; charset=utf-8");
+    }
+    if answer.status == 401 {
+        set("www-authenticate", &challenge);
     }
     set("cache-control", "no-cache");
     set("x-ms-request-id", &request_id);

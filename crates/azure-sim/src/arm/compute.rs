@@ -167,17 +167,8 @@ impl ComputeMachine {
 /// `…/virtualMachines[/{name}[/{action}]]`.
 pub(crate) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Result<Answer, ArmError> {
     let key = format!("/{}", call.lower[..call.lower.len().min(8)].join("/"));
-    if rest.is_empty() && call.method == Method::GET {
-        let prefix = format!("{key}/");
-        let value: Vec<Value> = world
-            .arm
-            .machines
-            .range(prefix.clone()..)
-            .take_while(|(key, _)| key.starts_with(&prefix))
-            .filter(|(_, machine)| is_seen(machine.unseen_until, world.now()))
-            .map(|(_, machine)| machine.view(false))
-            .collect();
-        return Ok(Answer::json(200, json!({"value": value})));
+    if rest.is_empty() {
+        return list(world, call);
     }
     let Some(machine) = world.arm.machines.get(&key).cloned() else {
         if call.method == Method::DELETE && rest.len() == 1 {
@@ -202,6 +193,23 @@ pub(crate) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Result<Ans
         ([_, "restart"], &Method::POST) => power(world, call, &machine, Target::Restarted),
         _ => Err(ArmError::method_not_allowed(&call.method, &call.path())),
     }
+}
+
+/// The VMs of a group, or of a whole subscription.
+pub(crate) fn list(world: &World, call: &Call) -> Result<Answer, ArmError> {
+    if call.method != Method::GET {
+        return Err(ArmError::method_not_allowed(&call.method, &call.path()));
+    }
+    let prefix = call.scope();
+    let value: Vec<Value> = world
+        .arm
+        .machines
+        .range(prefix.clone()..)
+        .take_while(|(key, _)| key.starts_with(&prefix))
+        .filter(|(_, machine)| is_seen(machine.unseen_until, world.now()))
+        .map(|(_, machine)| machine.view(false))
+        .collect();
+    Ok(Answer::json(200, json!({"value": value})))
 }
 
 fn generalize(world: &mut World, key: &str, machine: &ComputeMachine) -> Result<Answer, ArmError> {

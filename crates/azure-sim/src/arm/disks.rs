@@ -140,17 +140,7 @@ impl Disk {
 pub(crate) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Result<Answer, ArmError> {
     let key = format!("/{}", call.lower[..call.lower.len().min(8)].join("/"));
     match (rest, &call.method) {
-        ([], &Method::GET) => {
-            let prefix = format!("{key}/");
-            let value: Vec<Value> = world
-                .arm
-                .disks
-                .range(prefix.clone()..)
-                .take_while(|(key, _)| key.starts_with(&prefix))
-                .map(|(_, disk)| disk.view(world))
-                .collect();
-            Ok(Answer::json(200, json!({"value": value})))
-        }
+        ([], _) => list(world, call),
         ([_], &Method::GET) => match world.arm.disks.get(&key) {
             Some(disk) => Ok(Answer::json(200, disk.view(world))),
             None => Err(ArmError::not_found(&call.path())),
@@ -160,6 +150,22 @@ pub(crate) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Result<Ans
         ([_, "endgetaccess"], &Method::POST) => end(world, call, &key),
         _ => Err(ArmError::method_not_allowed(&call.method, &call.path())),
     }
+}
+
+/// The disks of a group, or of a whole subscription.
+pub(crate) fn list(world: &World, call: &Call) -> Result<Answer, ArmError> {
+    if call.method != Method::GET {
+        return Err(ArmError::method_not_allowed(&call.method, &call.path()));
+    }
+    let prefix = call.scope();
+    let value: Vec<Value> = world
+        .arm
+        .disks
+        .range(prefix.clone()..)
+        .take_while(|(key, _)| key.starts_with(&prefix))
+        .map(|(_, disk)| disk.view(world))
+        .collect();
+    Ok(Answer::json(200, json!({"value": value})))
 }
 
 fn delete(world: &mut World, key: &str) -> Result<Answer, ArmError> {

@@ -16,7 +16,7 @@ use super::{
 use crate::World;
 
 /// The kinds of children that DevTest Labs has (Microsoft.DevTestLab 2018-09-15), as it spells them.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 7] = [
     "artifactSources",
     "costs",
     "notificationChannels",
@@ -24,7 +24,6 @@ const KINDS: [&str; 8] = [
     "serviceRunners",
     "users",
     "virtualNetworks",
-    "galleryImages",
 ];
 
 /// `{lab}/{kind}[/{name}]`, and the artifacts of a source.

@@ -18,6 +18,7 @@ enum Condition {
     Different(String, String),
     Contains(String, String),
     StartsWith(String, String),
+    True(String),
 }
 
 impl Condition {
@@ -28,6 +29,7 @@ impl Condition {
             Self::Different(path, value) => text(path) != *value,
             Self::Contains(path, value) => text(path).contains(value),
             Self::StartsWith(path, value) => text(path).starts_with(value),
+            Self::True(path) => text(path) == "true",
         }
     }
 }
@@ -51,7 +53,8 @@ fn field(item: &Value, path: &str) -> String {
     }
 }
 
-/// Reads conditions joined by `and`: `name eq 'x'`, `ne`, `contains(name,'x')`, `startswith(name,'x')`; `tolower(x)` is `x`.
+/// Reads conditions joined by `and`: `name eq 'x'`, `ne`, `contains(name,'x')`, `startswith(name,'x')`,
+/// `properties/allowClaim` (it is true); `tolower(x)` is `x`.
 fn conditions(filter: &str) -> Result<Vec<Condition>, ArmError> {
     let refuse = || ArmError::new(400, "InvalidFilter", format!("The filter '{filter}' is not supported."));
     let mut result = Vec::new();
@@ -81,7 +84,13 @@ fn condition(text: &str) -> Option<(Condition, &str)> {
             return Some((make(plain(path), value), rest.trim_start().strip_prefix(')')?));
         }
     }
-    let (path, rest) = text.split_once(' ')?;
+    // A property alone: it is true.
+    let path_end = text.find(' ').unwrap_or(text.len());
+    let (path, rest) = text.split_at(path_end);
+    if rest.trim().is_empty() || rest.trim_start().to_ascii_lowercase().starts_with("and ") {
+        let plain_path = path.chars().all(|c| c.is_ascii_alphanumeric() || c == '/');
+        return plain_path.then(|| (Condition::True(path.to_owned()), rest));
+    }
     let (operator, rest) = rest.trim_start().split_once(' ')?;
     let (value, rest) = literal(rest.trim_start())?;
     match operator.to_ascii_lowercase().as_str() {

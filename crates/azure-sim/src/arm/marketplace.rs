@@ -1,8 +1,16 @@
 //! Marketplace images: which are known, their OS and the size of their OS disk.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
 
-use super::error::ArmError;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{
+    call::{Answer, Call},
+    error::ArmError,
+    labs, listing,
+};
+use crate::World;
 
 /// The OS of a VM or an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -59,6 +67,69 @@ const LINUX_PUBLISHERS: [&str; 10] = [
 ];
 /// The data science images: Windows and Ubuntu.
 const BOTH: &str = "microsoft-dsvm";
+
+/// What a lab offers by name: some of the Marketplace's images, each with publisher, offer and SKU.
+const GALLERY: [(&str, &str, &str, &str, OsType); 5] = [
+    (
+        "Windows Server 2016 Datacenter",
+        "MicrosoftWindowsServer",
+        "WindowsServer",
+        "2016-Datacenter",
+        OsType::Windows,
+    ),
+    (
+        "Windows Server 2019 Datacenter",
+        "MicrosoftWindowsServer",
+        "WindowsServer",
+        "2019-Datacenter",
+        OsType::Windows,
+    ),
+    (
+        "Windows Server 2022 Datacenter",
+        "MicrosoftWindowsServer",
+        "WindowsServer",
+        "2022-Datacenter",
+        OsType::Windows,
+    ),
+    ("Ubuntu Server 20.04 LTS", "Canonical", "0001-com-ubuntu-server-focal", "20_04-lts", OsType::Linux),
+    ("Ubuntu Server 22.04 LTS", "Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts", OsType::Linux),
+];
+/// When the gallery's images were published; nothing depends on it.
+const PUBLISHED: &str = "2026-01-01T00:00:00.0000000+00:00";
+
+/// `{lab}/galleryimages`: what people choose from (Microsoft.DevTestLab 2018-09-15, "Gallery Images - List").
+pub(crate) fn gallery(world: &World, call: &Call, lab_key: &str) -> Result<Answer, ArmError> {
+    if call.method != Method::GET {
+        return Err(ArmError::method_not_allowed(&call.method, &call.path()));
+    }
+    let lab = labs::get(world, lab_key, call)?;
+    let images: BTreeMap<String, Value> = GALLERY
+        .iter()
+        .map(|(name, publisher, offer, sku, os)| {
+            let image = json!({
+                "id": format!("{}/galleryimages/{}", lab.key(), name.to_lowercase()),
+                "name": name,
+                "type": "Microsoft.DevTestLab/labs/galleryImages",
+                "properties": {
+                    "author": publisher,
+                    "createdDate": PUBLISHED,
+                    "description": name,
+                    "imageReference": {
+                        "offer": offer,
+                        "publisher": publisher,
+                        "sku": sku,
+                        "osType": os.text(),
+                        "version": "latest",
+                    },
+                    "enabled": true,
+                    "isPlanAuthorized": true,
+                },
+            });
+            (name.to_lowercase(), image)
+        })
+        .collect();
+    listing::page(world, call, |token| listing::after(&images, token), |image: &Value| image.clone())
+}
 
 /// The OS of a `galleryImageReference`.
 pub(crate) fn os_of(reference: &Value) -> Result<OsType, ArmError> {

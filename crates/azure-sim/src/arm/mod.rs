@@ -20,8 +20,10 @@ mod locks;
 mod marketplace;
 mod operations;
 mod policies;
+mod providers;
 mod quota;
 mod resource_groups;
+mod resources;
 mod router;
 mod seed;
 mod shared_galleries;
@@ -141,8 +143,11 @@ pub fn handle(world: &mut World, request: &Request) -> Response {
     let client_request_id = request.headers().get("x-ms-client-request-id").cloned();
     count(world, request.method(), request.uri().path());
     let mut extra = Vec::new();
-    let result =
-        admit(world, request, &correlation_id, &mut extra).and_then(|call| router::dispatch(world, &call));
+    let result = if request.method() == Method::GET && request.uri().path() == providers::ENDPOINTS {
+        Ok(providers::endpoints(world))
+    } else {
+        admit(world, request, &correlation_id, &mut extra).and_then(|call| router::dispatch(world, &call))
+    };
     call::respond(world, result, &correlation_id, client_request_id, extra)
 }
 

@@ -101,6 +101,21 @@ pub(crate) fn subscriptions(world: &World, call: &Call) -> Result<Answer, ArmErr
     Ok(Answer::json(200, json!({"value": value})))
 }
 
+/// `GET /tenants`: the caller's own.
+pub(crate) fn tenants(call: &Call) -> Result<Answer, ArmError> {
+    if call.method != Method::GET {
+        return Err(ArmError::method_not_allowed(&call.method, &call.path()));
+    }
+    let tenant = &call.principal.tenant_id;
+    let view = json!({
+        "id": format!("/tenants/{tenant}"),
+        "tenantId": tenant,
+        "displayName": "Simulated directory",
+        "tenantCategory": "Home",
+    });
+    Ok(Answer::json(200, json!({"value": [view]})))
+}
+
 /// `GET /subscriptions/{id}/resourcegroups`.
 pub(crate) fn list(world: &World, call: &Call) -> Result<Answer, ArmError> {
     let prefix = format!("{}/", call.subscription());

@@ -7,8 +7,8 @@ use super::{
     call::{Answer, Call},
     compute, custom_images, deployments, disks,
     error::ArmError,
-    formulas, generic, labs, locks, operations, policies, resource_groups, shared_galleries,
-    storage_accounts, tags, virtual_machines,
+    formulas, generic, labs, locks, marketplace, operations, policies, providers, resource_groups, resources,
+    shared_galleries, storage_accounts, tags, virtual_machines,
 };
 use crate::{World, chaos};
 
@@ -28,8 +28,19 @@ pub(crate) fn dispatch(world: &mut World, call: &Call) -> Result<Answer, ArmErro
     }
     match lower.as_slice() {
         ["subscriptions"] | ["subscriptions", _] => resource_groups::subscriptions(world, call),
+        ["tenants"] => resource_groups::tenants(call),
+        ["subscriptions", _, "providers"] => providers::route(call, None),
+        ["subscriptions", _, "providers", namespace] => providers::route(call, Some(namespace)),
+        ["subscriptions", _, "resources"] => resources::list(world, call),
         ["subscriptions", _, "resourcegroups"] => resource_groups::list(world, call),
         ["subscriptions", _, "providers", "microsoft.devtestlab", "labs"] => labs::list(world, call, None),
+        ["subscriptions", _, "providers", "microsoft.compute", "virtualmachines"] => {
+            compute::list(world, call)
+        }
+        ["subscriptions", _, "providers", "microsoft.compute", "disks"] => disks::list(world, call),
+        ["subscriptions", _, "providers", "microsoft.storage", "storageaccounts"] => {
+            storage_accounts::list(world, call)
+        }
         [
             "subscriptions",
             _,
@@ -65,6 +76,7 @@ fn in_group(
     resource_groups::group(world, subscription, &call.segments[3])?;
     match rest {
         [.., "providers", "microsoft.resources", "tags", "default"] => tags::route(world, call),
+        ["resources"] => resources::list(world, call),
         ["deployments", name, "operations"] => deployments::operations(world, call, name),
         ["providers", "microsoft.resources", "deployments", rest @ ..] => {
             deployments::route(world, call, rest)
@@ -117,6 +129,7 @@ fn in_lab(world: &mut World, call: &Call, lab: &str, rest: &[&str]) -> Result<An
         }
         ["virtualmachines", rest @ ..] => virtual_machines::route(world, call, lab, rest),
         ["customimages", rest @ ..] => custom_images::route(world, call, lab, rest),
+        ["galleryimages"] => marketplace::gallery(world, call, lab),
         ["formulas", rest @ ..] => formulas::route(world, call, lab, rest),
         ["policysets", "default", rest @ ..] => policies::route(world, call, lab, rest),
         ["sharedgalleries", rest @ ..] => shared_galleries::route(world, call, lab, rest),

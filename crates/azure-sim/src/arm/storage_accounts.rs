@@ -12,18 +12,10 @@ use crate::{World, storage::Account};
 /// Keys are as old as the simulator's accounts say nothing else about.
 const KEY_CREATION: &str = "2024-08-28T09:37:51.0000000Z";
 
-/// `…/storageAccounts[/{name}[/listKeys]]`.
+/// `{group}/…/storageAccounts[/{name}[/listKeys]]`.
 pub(crate) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Result<Answer, ArmError> {
     let Some(name) = rest.first() else {
-        let prefix = format!("{}/", call.key());
-        let value: Vec<Value> = world
-            .storage
-            .accounts
-            .values()
-            .filter(|account| account.id.to_lowercase().starts_with(&prefix))
-            .map(|account| view(world, account))
-            .collect();
-        return Ok(Answer::json(200, json!({"value": value})));
+        return list(world, call);
     };
     let own = &call.lower[..8].join("/");
     let account = world
@@ -56,7 +48,23 @@ pub(crate) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Result<Ans
     }
 }
 
-fn view(world: &World, account: &Account) -> Value {
+/// The accounts of a group, or of a whole subscription.
+pub(crate) fn list(world: &World, call: &Call) -> Result<Answer, ArmError> {
+    if call.method != Method::GET {
+        return Err(ArmError::method_not_allowed(&call.method, &call.path()));
+    }
+    let prefix = call.scope();
+    let value: Vec<Value> = world
+        .storage
+        .accounts
+        .values()
+        .filter(|account| account.id.to_lowercase().starts_with(&prefix))
+        .map(|account| view(world, account))
+        .collect();
+    Ok(Answer::json(200, json!({"value": value})))
+}
+
+pub(crate) fn view(world: &World, account: &Account) -> Value {
     json!({
         "sku": {"name": "Standard_LRS", "tier": "Standard"},
         "kind": "StorageV2",

@@ -1,6 +1,7 @@
 //! Resource Manager and DevTest Labs as their callers see them, under virtual time.
 
 mod azure;
+mod catalogue;
 mod chaos;
 mod custom_images;
 mod deployments;

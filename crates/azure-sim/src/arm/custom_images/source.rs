@@ -82,10 +82,17 @@ fn from_machine(world: &World, lab: &Lab, vm: &Value) -> Result<Asked, ArmError>
             machine.name, machine.state
         )));
     };
-    let state = match machine.os {
-        OsType::Windows => &vm["windowsOsInfo"]["windowsOsState"],
-        OsType::Linux => &vm["linuxOsInfo"]["linuxOsState"],
+    let (state, other) = match machine.os {
+        OsType::Windows => (&vm["windowsOsInfo"]["windowsOsState"], "linuxOsInfo"),
+        OsType::Linux => (&vm["linuxOsInfo"]["linuxOsState"], "windowsOsInfo"),
     };
+    if vm[other].is_object() {
+        return Err(ArmError::bad_request(format!(
+            "'{other}' does not go with the virtual machine '{}', which runs {}.",
+            machine.name,
+            machine.os.text()
+        )));
+    }
     let state = state.as_str().unwrap_or_default().to_ascii_lowercase();
     let generalized = state.starts_with("sysprep") || state.starts_with("deprovision");
     if generalized && state.ends_with("requested") && compute.power != Power::Running {
