@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use jsonc_parser::ParseOptions;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
@@ -103,12 +104,48 @@ impl Call {
                 format!("The request content was invalid and could not be deserialized: '{reason}'."),
             )
         };
-        match serde_json::from_slice(bytes) {
+        match read(bytes) {
             Ok(body @ Value::Object(_)) => Ok(body),
             Ok(_) => Err(refuse("a JSON object is required".to_owned())),
             Err(error) => Err(refuse(error.to_string())),
         }
     }
+}
+
+/// Bodies are not nested deeper, as serde_json wants it, too.
+const DEEPEST: usize = 127;
+
+/// Reads JSON as Azure does, whose Newtonsoft.Json takes more than the standard: az sends templates as they were written, with
+/// comments, and a name without quotes before them.
+fn read(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    let options = ParseOptions {
+        allow_comments: true,
+        allow_loose_object_property_names: true,
+        allow_trailing_commas: true,
+        allow_single_quoted_strings: true,
+        allow_missing_commas: false,
+        allow_hexadecimal_numbers: true,
+        allow_unary_plus_numbers: false,
+        allow_bare_decimal_point_numbers: false,
+        allow_non_finite_numbers: false,
+        allow_extended_string_escapes: false,
+    };
+    serde_json::from_slice(bytes).or_else(|error| {
+        let lenient = std::str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| jsonc_parser::parse_to_serde_value(text, &options).ok());
+        lenient.filter(|value| is_shallow(value, DEEPEST)).ok_or(error)
+    })
+}
+
+/// Whether nothing in `value` is nested deeper than `levels`.
+fn is_shallow(value: &Value, levels: usize) -> bool {
+    let inside: Vec<&Value> = match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Object(fields) => fields.values().collect(),
+        _ => return true,
+    };
+    levels > 0 && inside.into_iter().all(|value| is_shallow(value, levels - 1))
 }
 
 /// What a provider answers.

@@ -49,14 +49,10 @@ const COLLECTION_SEGMENTS: usize = 3;
 pub(crate) fn route(world: &mut World, call: &Call, name: Option<&str>) -> Result<Answer, ArmError> {
     let depth = call.lower.len() - COLLECTION_SEGMENTS - usize::from(name.is_some());
     let scope = format!("/{}", call.lower[..depth].join("/"));
-    let locks = world.arm.locks.entry(scope).or_default();
     let Some(name) = name else {
-        let value: Vec<Value> = locks.values().map(Lock::view).collect();
-        return match call.method {
-            Method::GET => Ok(Answer::json(200, json!({"value": value}))),
-            _ => Err(ArmError::method_not_allowed(&call.method, &call.path())),
-        };
+        return list(world, call, &scope);
     };
+    let locks = world.arm.locks.entry(scope).or_default();
     match call.method {
         Method::GET => match locks.get(name) {
             Some(lock) => Ok(Answer::json(200, lock.view())),
@@ -83,6 +79,30 @@ pub(crate) fn route(world: &mut World, call: &Call, name: Option<&str>) -> Resul
         Method::DELETE => Ok(Answer::empty(if locks.remove(name).is_some() { 200 } else { 204 })),
         _ => Err(ArmError::method_not_allowed(&call.method, &call.path())),
     }
+}
+
+/// The locks of a scope with those of its group and subscription; `$filter=atScope()` leaves these out.
+fn list(world: &World, call: &Call, scope: &str) -> Result<Answer, ArmError> {
+    if call.method != Method::GET {
+        return Err(ArmError::method_not_allowed(&call.method, &call.path()));
+    }
+    let only_here = match call.query.get("$filter").map(|filter| filter.trim().to_ascii_lowercase()) {
+        None => false,
+        Some(filter) if filter == "atscope()" => true,
+        Some(filter) => {
+            let message = format!("The filter '{filter}' is not supported.");
+            return Err(ArmError::new(400, "InvalidFilter", message));
+        }
+    };
+    let is_above = |above: &str| scope.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'));
+    let value: Vec<Value> = world
+        .arm
+        .locks
+        .iter()
+        .filter(|(at, _)| *at == scope || (!only_here && is_above(at)))
+        .flat_map(|(_, locks)| locks.values().map(Lock::view))
+        .collect();
+    Ok(Answer::json(200, json!({"value": value})))
 }
 
 /// # Errors

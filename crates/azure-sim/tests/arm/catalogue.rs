@@ -114,6 +114,43 @@ async fn slashes_that_are_encoded_in_a_scope_are_slashes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn locks_are_listed_with_those_above_unless_only_the_scope_is_asked_for() {
+    let azure = Azure::new();
+    let lock = |scope: &str, rest: &str| format!("{scope}/providers/Microsoft.Authorization/locks{rest}");
+    let level = json!({"properties": {"level": "CanNotDelete"}});
+    azure.put(&lock(&Azure::group(), "/of-group"), level.clone()).await;
+    azure.put(&lock(&Azure::lab_path(), "/of-lab"), level).await;
+    let names = async |path: String| each(&azure.get(&path).await.body, "name");
+    assert_eq!(names(lock(&Azure::lab_path(), "")).await, ["of-group", "of-lab"]);
+    assert_eq!(names(lock(&Azure::lab_path(), "?$filter=atScope()")).await, ["of-lab"]);
+    assert_eq!(names(lock(&Azure::group(), "")).await, ["of-group"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_is_read_as_az_sends_it() {
+    let azure = Azure::new();
+    let mut body = azure.template("golden", &[]);
+    let template = body["properties"].as_object_mut().unwrap().remove("template").unwrap();
+    // As azure-cli's JsonCTemplatePolicy splices it: the name without quotes, the file with its comments.
+    let begin = body.to_string();
+    let begin = begin.strip_suffix("}}").unwrap();
+    let text = format!("{begin}, template:/* one VM */ {template} // that is all\n}}}}");
+    let send = async |text: String| {
+        let path = Azure::deployment_path("by-az");
+        let request = http::Request::put(format!("{BASE}{path}?api-version=2025-04-01"))
+            .header("authorization", format!("Bearer {}", azure.token))
+            .body(bytes::Bytes::from(text));
+        azure.sim.call(request.unwrap()).await.unwrap().status().as_u16()
+    };
+    assert_eq!(send(text.clone()).await, 201);
+    assert_eq!(send(text.replace(",\"parameters\"", " \"parameters\"")).await, 400, "a comma is missing");
+    for levels in [130, 100_000] {
+        let deep = format!("{{a:{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(send(deep).await, 400, "{levels} levels");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn vms_that_can_be_claimed_are_filtered_by_that_property_alone() {
     let azure = Azure::new();
     let claimable = Map::from_iter([("allowClaim".to_owned(), json!(true))]);
