@@ -5,4 +5,5 @@
 //! `cargo test --test clients -- --ignored` only.
 
 mod harness;
+mod resource_manager;
 mod service_bus;

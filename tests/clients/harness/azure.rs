@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use factory_clock::{CLOCK_VARIABLE, Clock};
 use reqwest::Method;
 use serde_json::{Map, Value};
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -24,6 +25,8 @@ pub struct Azure {
     log: File,
     http: reqwest::Client,
     _process: Child,
+    /// Where the certificate stands that its clients trust.
+    _certificates: Option<TempDir>,
 }
 
 #[allow(dead_code)] // not every suite needs all of it
@@ -33,9 +36,25 @@ impl Azure {
     /// # Errors
     /// If it does not come up.
     pub async fn start(clock: &Clock) -> anyhow::Result<Self> {
+        Self::serving(clock, None).await
+    }
+
+    /// As [`start`](Self::start), over HTTPS and AMQPS: the file of the authority to trust is among the addresses.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub async fn start_over_tls(clock: &Clock) -> anyhow::Result<Self> {
+        Self::serving(clock, Some(tempfile::tempdir()?)).await
+    }
+
+    async fn serving(clock: &Clock, certificates: Option<TempDir>) -> anyhow::Result<Self> {
         let log = tempfile::tempfile()?;
-        let mut process = Command::new(env!("CARGO_BIN_EXE_image-factory"))
-            .arg("azure-sim")
+        let mut command = Command::new(env!("CARGO_BIN_EXE_image-factory"));
+        command.arg("azure-sim");
+        if let Some(folder) = &certificates {
+            command.arg("--tls").arg(folder.path());
+        }
+        let mut process = command
             .env(CLOCK_VARIABLE, clock.to_string())
             // Held open by the handle of the process: it ends with us, however we end.
             .stdin(Stdio::piped())
@@ -50,7 +69,7 @@ impl Azure {
         let addresses = serde_json::from_str(&line).context("the simulator does not say where it listens")?;
         // It is on this machine, whatever proxy the environment names.
         let http = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { addresses, log, http, _process: process })
+        Ok(Self { addresses, log, http, _process: process, _certificates: certificates })
     }
 
     /// One of the addresses, by its name in the line that the simulator prints.
