@@ -167,7 +167,7 @@ async fn unknown_queues_and_wrong_keys_are_told_apart() {
     let world = world().await;
     let nowhere = world.client.sender("nowhere").send("a".into()).await.unwrap_err();
     assert!(
-        matches!(&nowhere, Error::NotFound(text) if text.contains("/nowhere' could not be found")),
+        matches!(&nowhere, Error::NotFound(text) if text.contains("/nowhere' could not be found. (404)")),
         "{nowhere}"
     );
     let nowhere =

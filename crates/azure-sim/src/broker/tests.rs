@@ -365,3 +365,27 @@ async fn a_message_without_an_id_gets_one() {
         broker.drain("q").unwrap().into_iter().map(|d| d.message.message_id().unwrap()).collect();
     assert!(ids[0].len() == 32 && ids[0] != ids[1] && ids[2] == "mine", "{ids:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn receivers_see_the_time_to_live_that_the_queue_allows() {
+    let broker =
+        broker_with(QueueSettings { default_message_time_to_live: Some(MINUTE), ..QueueSettings::default() });
+    let messages = [10 * MINUTE, MINUTE / 2].map(|ttl| BrokerMessage::new("a").with_time_to_live(ttl));
+    broker.send("q", messages.into_iter().chain([BrokerMessage::new("a")]).collect()).unwrap();
+    let shown: Vec<_> = broker.peek("q", 0, 3).unwrap().iter().map(|m| m.message.time_to_live()).collect();
+    assert_eq!(shown, [Some(MINUTE), Some(MINUTE / 2), Some(MINUTE)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deferred_message_carries_its_lock_token() {
+    let broker = broker();
+    broker.send("q", vec![BrokerMessage::new("a")]).unwrap();
+    let message = take(&broker, "q").unwrap();
+    broker.defer("q", message.lock_token).unwrap();
+    let deferred = broker.receive_deferred("q", &[1], ReceiveMode::PeekLock).unwrap().remove(0);
+    let sent = BrokerMessage::decode(&deferred.to_amqp_with_token()).unwrap();
+    let annotations = &sent.amqp().delivery_annotations.as_ref().unwrap().0;
+    let token = fe2o3_amqp_types::primitives::Value::Uuid(deferred.lock_token.into_bytes().into());
+    let name = fe2o3_amqp_types::messaging::annotations::OwnedKey::from("x-opt-lock-token");
+    assert_eq!(annotations.get(&name), Some(&token));
+}

@@ -1,3 +1,5 @@
+mod peer;
+
 use bytes::{Bytes, BytesMut};
 use fe2o3_amqp_types::primitives::{Symbol, Value};
 use serde_amqp::{described::Described, descriptor::Descriptor};
@@ -128,4 +130,58 @@ fn no_bytes_make_the_decoder_panic() {
         bytes[2] = 0x10 + (random() % 9) as u8;
         let _ = wire::decode(bytes.into());
     }
+}
+
+#[test]
+fn performatives_are_written_out_to_their_last_field() {
+    use fe2o3_amqp_types::performatives::{Begin, Close, End, Open};
+
+    let open = |id: &str| Open {
+        container_id: id.into(),
+        hostname: None,
+        max_frame_size: 512.into(),
+        channel_max: 0.into(),
+        idle_time_out: None,
+        outgoing_locales: None,
+        incoming_locales: None,
+        offered_capabilities: None,
+        desired_capabilities: None,
+        properties: None,
+    };
+    let begin = Begin {
+        remote_channel: None,
+        next_outgoing_id: 0,
+        incoming_window: 1,
+        outgoing_window: 1,
+        handle_max: 7.into(),
+        offered_capabilities: None,
+        desired_capabilities: None,
+        properties: None,
+    };
+    // Short and long lists, those that become long by it, and one that was left out as a whole.
+    let lengths = [0, 236, 240, 244, 300];
+    let opens = lengths.map(|length| (wire::encode(&open(&"x".repeat(length))), 10));
+    let others = [
+        (wire::encode(&begin), 8),
+        (wire::encode(&End { error: None }), 1),
+        (wire::encode(&Close { error: None }), 1),
+    ];
+    for (bytes, fields) in opens.into_iter().chain(others) {
+        assert_eq!(shape::check(&bytes), Ok(()), "{bytes:?}");
+        let value = wire::described(serde_amqp::from_slice(&bytes).unwrap());
+        assert!(matches!(&value, Some((_, Value::List(list))) if list.len() == fields), "{value:?}");
+        assert!(wire::decode(bytes.into()).is_ok());
+    }
+}
+
+#[test]
+fn a_claim_on_the_management_of_a_queue_is_good_for_that_and_no_more() {
+    use super::{authorization::covers, link::Node};
+
+    let path = |address: &str| Node::parse(address).path().unwrap();
+    assert!(covers("q/$management", &path("amqps://host/Q/$management")));
+    assert!(covers("q", &path("q/$management")));
+    assert!(!covers("q/$management", &path("q")));
+    assert!(!covers("q", &path("queue/$management")));
+    assert_eq!(Node::parse("$cbs").path(), None);
 }
