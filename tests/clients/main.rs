@@ -5,5 +5,6 @@
 //! `cargo test --test clients -- --ignored` only.
 
 mod harness;
+mod peers;
 mod resource_manager;
 mod service_bus;

@@ -17,6 +17,7 @@ use tokio::{
     sync::Mutex,
     time::{sleep, timeout},
 };
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     Error, Receiver, ReceiverOptions, Result, Sender,
@@ -84,6 +85,24 @@ impl ServiceBusClient {
             Endpoint::of_namespace(fully_qualified_namespace)?,
             TokenSource::Credential(credential),
         ))
+    }
+
+    /// A client like this one, with a connection of its own, that trusts the certificate authorities in `pem` beside the public
+    /// ones: for networks that look into TLS, and for tests.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] if there is no certificate in it.
+    pub fn trusting(&self, pem: &[u8]) -> Result<Self> {
+        let authorities: Vec<_> = CertificateDer::pem_slice_iter(pem)
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|e| Error::Protocol(format!("TLS: the authorities to trust cannot be read: {e}")))?;
+        if authorities.is_empty() {
+            return Err(Error::Protocol(
+                "TLS: there is no certificate among the authorities to trust".into(),
+            ));
+        }
+        let endpoint = Endpoint { authorities, ..self.0.endpoint.clone() };
+        Ok(Self::with(endpoint, self.0.tokens.clone()))
     }
 
     fn with(endpoint: Endpoint, tokens: TokenSource) -> Self {
@@ -207,6 +226,21 @@ async fn renew(live: Weak<Live>) {
                 }
                 Err(error) => tracing::warn!(%error, audience, "cannot renew the token for Service Bus"),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_that_are_none_are_refused() {
+        let text = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=Root;SharedAccessKey=key";
+        let client = ServiceBusClient::from_connection_string(text).unwrap();
+        for pem in ["", "no certificate", "-----BEGIN CERTIFICATE-----\n???\n-----END CERTIFICATE-----\n"] {
+            let refused = client.trusting(pem.as_bytes());
+            assert!(matches!(&refused, Err(Error::Protocol(why)) if why.starts_with("TLS: ")), "{refused:?}");
         }
     }
 }

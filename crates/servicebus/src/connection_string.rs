@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
 use crate::Error;
 
 /// Port of AMQP over TLS.
@@ -33,6 +35,8 @@ pub(crate) struct Endpoint {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) tls: bool,
+    /// Authorities that are trusted beside the public ones.
+    pub(crate) authorities: Vec<CertificateDer<'static>>,
 }
 
 impl Endpoint {
@@ -54,7 +58,7 @@ impl Endpoint {
         if host.is_empty() || port == 0 || host.contains(['/', '@', ' ', '?', '#']) {
             return Err(bad("is not sb://host/ or sb://host:port/"));
         }
-        Ok(Self { host: host.to_owned(), port, tls: !emulator })
+        Ok(Self { host: host.to_owned(), port, tls: !emulator, authorities: Vec::new() })
     }
 }
 
@@ -117,7 +121,7 @@ mod tests {
         let parsed = ConnectionString::parse(REAL).unwrap();
         assert_eq!(
             parsed.endpoint,
-            Endpoint { host: "ns.servicebus.windows.net".into(), port: 5671, tls: true }
+            Endpoint { host: "ns.servicebus.windows.net".into(), port: 5671, tls: true, authorities: vec![] }
         );
         assert_eq!((parsed.key_name.as_str(), parsed.key.bytes()), ("Root", &b"c2VjcmV0+/=="[..]));
     }
@@ -130,10 +134,13 @@ mod tests {
             );
             ConnectionString::parse(&text).unwrap().endpoint
         };
-        assert_eq!(parse("sb://localhost"), Endpoint { host: "localhost".into(), port: 5672, tls: false });
+        assert_eq!(
+            parse("sb://localhost"),
+            Endpoint { host: "localhost".into(), port: 5672, tls: false, authorities: vec![] }
+        );
         assert_eq!(
             parse("sb://127.0.0.1:40001/"),
-            Endpoint { host: "127.0.0.1".into(), port: 40001, tls: false }
+            Endpoint { host: "127.0.0.1".into(), port: 40001, tls: false, authorities: vec![] }
         );
     }
 

@@ -29,7 +29,6 @@ pub struct Azure {
     _certificates: Option<TempDir>,
 }
 
-#[allow(dead_code)] // not every suite needs all of it
 impl Azure {
     /// Starts it with `clock`, and waits until it listens.
     ///

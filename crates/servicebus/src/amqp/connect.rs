@@ -91,7 +91,12 @@ pub(super) async fn open(endpoint: &Endpoint) -> Result<Opened> {
 }
 
 async fn tls(endpoint: &Endpoint, stream: TcpStream) -> Result<Box<dyn Stream>> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    for authority in &endpoint.authorities {
+        roots
+            .add(authority.clone())
+            .map_err(|e| Error::Protocol(format!("TLS: an authority to trust is no certificate: {e}")))?;
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
