@@ -19,6 +19,8 @@ use crate::World;
 pub(super) const PAGE: u64 = 512;
 /// One Put Page carries at most so many bytes (Microsoft, "Put Page": 4 MiB).
 const LARGEST_WRITE: u64 = 4 << 20;
+/// A page of page ranges holds at most so many (Microsoft, "Get Page Ranges").
+const MOST_RANGES: usize = 10_000;
 /// 8 TiB.
 const LARGEST_BLOB: u64 = 8 << 40;
 
@@ -99,10 +101,14 @@ fn change(world: &mut World, call: &Call<'_>, with: impl FnOnce(&mut Content)) -
     Ok(answer.header("x-ms-blob-sequence-number", sequence.to_string()))
 }
 
-/// The length of the blob that the call changes.
+/// The length of the page blob that the call changes.
 fn length(world: &World, call: &Call<'_>) -> Result<u64, Error> {
     let blob = write::container(world, call)?.blobs.get(&call.key()?);
-    Ok(blob.ok_or_else(Error::blob_not_found)?.base.content.length())
+    let version = &blob.ok_or_else(Error::blob_not_found)?.base;
+    match version.kind {
+        Kind::Page(_) => Ok(version.content.length()),
+        Kind::Block(_) => Err(Error::invalid_blob_type()),
+    }
 }
 
 /// Put Page.
@@ -157,14 +163,30 @@ pub(super) fn get_page_ranges(version: &Version, call: &Call<'_>) -> Result<Answ
         Some(range) => read::range(range, length)?,
         None => (0, length),
     };
+    let most = match call.query("maxresults").filter(|text| !text.is_empty()) {
+        None => MOST_RANGES,
+        Some(text) => match text.parse::<usize>() {
+            Ok(count) if count > 0 => count.min(MOST_RANGES),
+            _ => return Err(Error::out_of_range_query("maxresults", text)),
+        },
+    };
+    // The marker is opaque to clients; it holds where the next page begins.
+    let from = match call.query("marker").filter(|text| !text.is_empty()) {
+        None => start,
+        Some(text) => text.parse().map_err(|_| Error::invalid_query("marker", text))?,
+    };
     let mut document = xml::Document::new("PageList");
-    for (first, last) in version.content.ranges(start, end) {
+    let mut ranges = version.content.ranges(from.max(start), end).into_iter();
+    for (first, last) in ranges.by_ref().take(most) {
         // What was uploaded is whole pages; the answer names them in full.
         let (first, last) = (first - first % PAGE, last.next_multiple_of(PAGE));
         document.open("PageRange");
         document.text("Start", &first.to_string());
         document.text("End", &(last - 1).to_string());
         document.close();
+    }
+    if let Some((next, _)) = ranges.next() {
+        document.text("NextMarker", &next.to_string());
     }
     Ok(Answer::new(StatusCode::OK)
         .xml(document.finish())

@@ -135,9 +135,33 @@ async fn pages_are_written_cleared_and_listed() {
     assert_eq!(refusal(&short), (400, "InvalidHeaderValue"));
     assert_eq!(refusal(&client.put("/ccc/b", b"").await).0, 201);
     let block = put("/ccc/b?comp=page", &page("bytes=0-511", "clear"), b"").await;
-    assert_eq!(refusal(&block).0, 416);
+    assert_eq!(refusal(&block), (409, "InvalidBlobType"), "of what type it is counts first");
     let append = put("/ccc/a", &[("x-ms-blob-type", "AppendBlob")], b"").await;
     assert_eq!(refusal(&append), (400, "BlobTypeNotSupported"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn page_ranges_come_in_pages() {
+    let client = with_container().await;
+    let create = [("x-ms-blob-type", "PageBlob"), ("x-ms-blob-content-length", "4096")];
+    client.send("PUT", "/ccc/p", &create, b"").await;
+    for range in ["bytes=0-511", "bytes=1024-1535", "bytes=2048-2559"] {
+        let headers = [("x-ms-range", range), ("x-ms-page-write", "update")];
+        assert_eq!(status(&client.send("PUT", "/ccc/p?comp=page", &headers, &[7; 512]).await), 201);
+    }
+    let list = async |query: &str| text(&client.get(&format!("/ccc/p?comp=pagelist{query}")).await);
+    let first = list("&maxresults=2").await;
+    assert_eq!((first.matches("<PageRange>").count(), first.contains("<Start>1024</Start>")), (2, true));
+    let marker = first.split("<NextMarker>").nth(1).unwrap().split('<').next().unwrap();
+    let second = list(&format!("&maxresults=2&marker={marker}")).await;
+    assert_eq!((second.matches("<PageRange>").count(), second.contains("<Start>2048</Start>")), (1, true));
+    assert!(!second.contains("NextMarker") && !list("").await.contains("NextMarker"));
+    for (query, code) in
+        [("&maxresults=0", "OutOfRangeQueryParameterValue"), ("&marker=x", "InvalidQueryParameterValue")]
+    {
+        let refused = client.get(&format!("/ccc/p?comp=pagelist{query}")).await;
+        assert_eq!(refusal(&refused), (400, code));
+    }
 }
 
 #[tokio::test(start_paused = true)]
