@@ -37,5 +37,5 @@ pub mod work;
 pub mod world;
 
 pub use endpoints::{Endpoints, Service};
-pub use sim::{ConnectionReset, Request, Response, Sim, SimOptions};
+pub use sim::{ClientAddress, ConnectionReset, Request, Response, Sim, SimOptions};
 pub use world::World;

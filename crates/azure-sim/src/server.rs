@@ -18,7 +18,7 @@ use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    Endpoints, Request, Response, Sim, control,
+    ClientAddress, Endpoints, Request, Response, Sim, control,
     tls::{Stream, Transport},
 };
 
@@ -181,6 +181,8 @@ async fn answer(
         return Ok(plain(400, "the URL is invalid"));
     };
     parts.uri = uri;
+    // Whoever reaches the loopback interface comes from it.
+    parts.extensions.insert(ClientAddress(room.address.ip()));
     let head = parts.method == http::Method::HEAD;
     let request: Request = http::Request::from_parts(parts, body);
     let response: Response = match room.kind {

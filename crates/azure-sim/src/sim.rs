@@ -1,6 +1,7 @@
 //! The simulator as its users see it: one request in, one answer out, in the clock's time.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,6 +19,10 @@ use crate::{
     latency::{Latencies, Profile, Span},
     storage,
 };
+
+/// Where a request comes from: an extension of requests that came over a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress(pub IpAddr);
 
 /// A request with its absolute URL and its whole body.
 pub type Request = http::Request<Bytes>;

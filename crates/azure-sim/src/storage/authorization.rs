@@ -18,7 +18,7 @@ use crate::{
 mod sas;
 mod shared_key;
 
-pub(super) use sas::{Resource, check as check_sas};
+pub(super) use sas::{Granted, Resource, check as check_sas};
 
 /// A request may be as old, or as far ahead, as this (Microsoft, "Authorize with Shared Key").
 const CLOCK_SKEW: Duration = Duration::minutes(15);
@@ -51,7 +51,7 @@ pub(super) enum On {
 pub(super) enum Caller {
     SharedKey,
     Bearer(Principal),
-    Sas,
+    Sas(Granted),
     Everybody,
 }
 
@@ -59,6 +59,15 @@ impl Caller {
     /// Whether the caller may read the whole account, as a copy within it needs.
     pub fn is_trusted(&self) -> bool {
         matches!(self, Self::SharedKey | Self::Bearer(_))
+    }
+
+    /// Whether the caller has this permission; a SAS has the letters that stand in it.
+    pub fn has(&self, letter: char) -> bool {
+        match self {
+            Self::Sas(granted) => granted.permissions.contains(letter),
+            Self::SharedKey | Self::Bearer(_) => true,
+            Self::Everybody => false,
+        }
     }
 }
 
@@ -89,9 +98,10 @@ pub(super) fn authorize(
                 container: call.container.as_deref(),
                 blob: call.blob.as_deref(),
                 is_https: call.is_https,
+                address: call.address,
                 query: &call.query,
             };
-            check_sas(world, account, &resource, need).map(|_| Caller::Sas)
+            check_sas(world, account, &resource, need).map(Caller::Sas)
         }
         None => everybody(world, call, account, need),
     }

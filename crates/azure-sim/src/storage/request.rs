@@ -1,6 +1,6 @@
 //! A request, taken apart once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -12,7 +12,7 @@ use time::{
 };
 
 use super::{account::BlobKey, error::Error};
-use crate::{Endpoints, Request};
+use crate::{ClientAddress, Endpoints, Request};
 
 /// The version that answers a request that names none (Microsoft, "Versioning for the Azure Storage services").
 const OLDEST_VERSION: &str = "2009-09-19";
@@ -37,6 +37,8 @@ pub(super) struct Call<'a> {
     /// The path as it was sent, with the account first on loopback sockets: what SharedKey signs.
     pub full_path: &'a str,
     pub is_https: bool,
+    /// The client's, where the request came over a socket.
+    pub address: Option<IpAddr>,
     /// By lower-case name, decoded.
     pub query: BTreeMap<String, String>,
     pub headers: &'a HeaderMap,
@@ -68,6 +70,7 @@ impl<'a> Call<'a> {
             method: request.method(),
             full_path: request.uri().path(),
             is_https: request.uri().scheme_str() == Some("https"),
+            address: request.extensions().get::<ClientAddress>().map(|address| address.0),
             query,
             headers: request.headers(),
             body: request.body(),

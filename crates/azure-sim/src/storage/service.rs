@@ -256,10 +256,58 @@ fn answer(world: &mut World, call: &Call<'_>) -> Result<Answer, Error> {
     let account = world.storage.accounts.get(call.account).ok_or_else(Error::resource_not_found)?;
     let operation = Operation::of(call)?;
     let caller = authorize(world, call, account, operation.need())?;
+    check_supported(call)?;
+    check_letters(world, call, operation, &caller)?;
     if world.chances.takes(Chance::EtagConflict) {
         write::overtake(world, call);
     }
     operation.run(world, call, &caller)
+}
+
+/// Headers that would change what a request means, and that are not simulated: refused, as the service refuses what it does not
+/// know.
+const UNSUPPORTED_HEADERS: [&str; 9] = [
+    "x-ms-access-tier",
+    "x-ms-encryption-key",
+    "x-ms-encryption-scope",
+    "x-ms-if-tags",
+    "x-ms-immutability-policy-mode",
+    "x-ms-immutability-policy-until-date",
+    "x-ms-legal-hold",
+    "x-ms-source-if-tags",
+    "x-ms-structured-body",
+];
+/// Query parameters of the same kind.
+const UNSUPPORTED_PARAMETERS: [&str; 3] = ["deletetype", "prevsnapshot", "versionid"];
+
+fn check_supported(call: &Call<'_>) -> Result<(), Error> {
+    if let Some(name) = UNSUPPORTED_HEADERS.into_iter().find(|name| call.headers.contains_key(*name)) {
+        let message = "One of the HTTP headers specified in the request is not supported.";
+        return Err(Error::new(400, "UnsupportedHeader", message).detail("HeaderName", name));
+    }
+    if let Some(name) = UNSUPPORTED_PARAMETERS.into_iter().find(|name| call.query.contains_key(*name)) {
+        let message = "One of the query parameters specified in the request URI is not supported.";
+        return Err(Error::new(400, "UnsupportedQueryParameter", message).detail("QueryParameterName", name));
+    }
+    Ok(())
+}
+
+/// What a SAS must also hold, by what the request carries and by what it meets: `t` for tags, `w` to write over a blob, which `c`
+/// alone does not allow (Microsoft, "Create a service SAS").
+fn check_letters(world: &World, call: &Call<'_>, operation: Operation, caller: &Caller) -> Result<(), Error> {
+    if call.headers.contains_key("x-ms-tags") && !caller.has('t') {
+        return Err(Error::permission_mismatch());
+    }
+    let replaces =
+        matches!(operation, O::PutBlockBlob | O::PutPageBlob | O::Copy | O::CopyFromUrl | O::PutFromUrl);
+    if replaces && !caller.has('w') {
+        let contents = write::container(world, call)?;
+        if contents.blobs.contains_key(&call.key()?) {
+            let message = "This request is not authorized to perform blob overwrites.";
+            return Err(Error::new(403, "UnauthorizedBlobOverwrite", message));
+        }
+    }
+    Ok(())
 }
 
 /// Any well-formed version is accepted.

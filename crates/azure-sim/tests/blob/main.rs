@@ -6,6 +6,8 @@ mod client;
 mod containers;
 mod copies;
 mod exports;
+mod grants;
 mod leases;
 mod listing;
 mod signatures;
+mod unsupported;

@@ -1,7 +1,10 @@
 //! Shared access signatures of an account, of a container or blob, and of a user (Microsoft, "Create an account SAS",
 //! "Create a service SAS", "Create a user delegation SAS").
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use time::OffsetDateTime;
 
@@ -33,20 +36,35 @@ pub(in crate::storage) struct Resource<'a> {
     pub container: Option<&'a str>,
     pub blob: Option<&'a str>,
     pub is_https: bool,
+    /// Where the request comes from; not known in process, and of the service itself, which reads the source of a copy.
+    pub address: Option<IpAddr>,
     /// The query with the SAS in it.
     pub query: &'a BTreeMap<String, String>,
 }
 
-/// Checks a SAS; answers when it runs out.
+/// What a SAS that was found good grants.
+#[derive(Clone, Debug)]
+pub(in crate::storage) struct Granted {
+    /// The letters of `sp`, or of the stored policy.
+    pub permissions: String,
+    /// When it runs out.
+    pub expires: OffsetDateTime,
+}
+
+/// Checks a SAS.
 pub(in crate::storage) fn check(
     world: &World,
     account: &Account,
     resource: &Resource<'_>,
     need: Need,
-) -> Result<OffsetDateTime, Error> {
+) -> Result<Granted, Error> {
     let sas = Sas(resource.query);
     if sas.get("sv") < OLDEST {
         return Err(Error::authentication_failed("sv is missing or not supported."));
+    }
+    // Headers and parameters that the client promises to send; nobody here does.
+    if !(sas.get("srh").is_empty() && sas.get("srq").is_empty()) {
+        return Err(Error::authentication_failed("srh and srq are not supported."));
     }
     if !sas.get("srt").is_empty() {
         account_sas(world, account, resource, &sas, need)
@@ -73,7 +91,7 @@ fn account_sas(
     resource: &Resource<'_>,
     sas: &Sas<'_>,
     need: Need,
-) -> Result<OffsetDateTime, Error> {
+) -> Result<Granted, Error> {
     check_keys_allowed(account)?;
     let mut lines = vec![account.name.as_str()];
     lines.extend(["sp", "ss", "srt", "st", "se", "sip", "spr", "sv"].map(|name| sas.get(name)));
@@ -84,6 +102,7 @@ fn account_sas(
     check_signature(&account.keys, &lines.join("\n"), sas)?;
     let expires = check_time(world, sas.get("st"), sas.get("se"))?;
     check_protocol(resource, sas)?;
+    check_address(resource, sas)?;
     if !sas.get("ss").contains('b') {
         let message = "This request is not authorized to perform this operation using this service.";
         return Err(Error::new(403, "AuthorizationServiceMismatch", message));
@@ -97,8 +116,7 @@ fn account_sas(
         let message = "This request is not authorized to perform this operation using this resource type.";
         return Err(Error::new(403, "AuthorizationResourceTypeMismatch", message));
     }
-    check_permission(sas.get("sp"), need)?;
-    Ok(expires)
+    granted(sas.get("sp"), expires, need)
 }
 
 fn service_sas(
@@ -107,7 +125,7 @@ fn service_sas(
     resource: &Resource<'_>,
     sas: &Sas<'_>,
     need: Need,
-) -> Result<OffsetDateTime, Error> {
+) -> Result<Granted, Error> {
     check_keys_allowed(account)?;
     let signed = canonical(account, resource, sas)?;
     let mut lines = vec![sas.get("sp"), sas.get("st"), sas.get("se"), &signed];
@@ -132,9 +150,9 @@ fn service_sas(
     let expiry = or_policy(sas.get("se"), policy.expiry);
     let expires = check_time(world, &start, &expiry)?;
     check_protocol(resource, sas)?;
+    check_address(resource, sas)?;
     check_scope(need)?;
-    check_permission(&or_policy(sas.get("sp"), policy.permission), need)?;
-    Ok(expires)
+    granted(&or_policy(sas.get("sp"), policy.permission), expires, need)
 }
 
 fn user_delegation_sas(
@@ -143,7 +161,7 @@ fn user_delegation_sas(
     resource: &Resource<'_>,
     sas: &Sas<'_>,
     need: Need,
-) -> Result<OffsetDateTime, Error> {
+) -> Result<Granted, Error> {
     let version = sas.get("sv");
     if version < WITH_RESOURCE {
         return Err(Error::authentication_failed("User delegation needs sv 2018-11-09 or later."));
@@ -164,7 +182,7 @@ fn user_delegation_sas(
         lines.push(sas.get("ses"));
     }
     if version >= WITH_REQUEST_PARTS {
-        lines.extend(["srh", "srq"].map(|name| sas.get(name)));
+        lines.extend(["", ""]); // srh, srq
     }
     lines.extend(RESPONSE_HEADERS.map(|name| sas.get(name)));
     let name = key.map(str::to_owned);
@@ -175,10 +193,10 @@ fn user_delegation_sas(
     check_time(world, sas.get("skt"), sas.get("ske"))?;
     let expires = check_time(world, sas.get("st"), sas.get("se"))?;
     check_protocol(resource, sas)?;
+    check_address(resource, sas)?;
     check_scope(need)?;
-    check_permission(sas.get("sp"), need)?;
     let key_expires = parse_iso(sas.get("ske")).unwrap_or(expires);
-    Ok(expires.min(key_expires))
+    granted(sas.get("sp"), expires.min(key_expires), need)
 }
 
 /// What the answer's headers shall be.
@@ -252,6 +270,28 @@ fn check_protocol(resource: &Resource<'_>, sas: &Sas<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// `sip`: one IPv4 address, or the first and the last of a range.
+fn check_address(resource: &Resource<'_>, sas: &Sas<'_>) -> Result<(), Error> {
+    let allowed = sas.get("sip");
+    if allowed.is_empty() {
+        return Ok(());
+    }
+    let (first, last) = allowed.split_once('-').unwrap_or((allowed, allowed));
+    let bounds: Option<(Ipv4Addr, Ipv4Addr)> = first.trim().parse().ok().zip(last.trim().parse().ok());
+    let (first, last) =
+        bounds.ok_or_else(|| Error::authentication_failed(format!("sip is no address: '{allowed}'")))?;
+    match resource.address {
+        Some(IpAddr::V4(address)) if (first..=last).contains(&address) => Ok(()),
+        other => {
+            let address = other.map_or_else(|| "of the service".to_owned(), |address| address.to_string());
+            let message = format!(
+                "This request is not authorized to perform this operation using this source IP {address}."
+            );
+            Err(Error::new(403, "AuthorizationSourceIPMismatch", message))
+        }
+    }
+}
+
 /// A SAS of a container or a blob lists and works on blobs; it makes no container and reads no account.
 fn check_scope(need: Need) -> Result<(), Error> {
     if need.on == On::Object || (need.on == On::Container && need.permissions == "l") {
@@ -261,9 +301,9 @@ fn check_scope(need: Need) -> Result<(), Error> {
     Err(Error::new(403, "AuthorizationFailure", message))
 }
 
-fn check_permission(granted: &str, need: Need) -> Result<(), Error> {
-    if need.permissions.contains(|letter| granted.contains(letter)) {
-        Ok(())
+fn granted(permissions: &str, expires: OffsetDateTime, need: Need) -> Result<Granted, Error> {
+    if need.permissions.contains(|letter| permissions.contains(letter)) {
+        Ok(Granted { permissions: permissions.to_owned(), expires })
     } else {
         Err(Error::permission_mismatch())
     }

@@ -60,9 +60,10 @@ pub(in crate::storage) fn read_source<'a>(
             container: Some(&container),
             blob: Some(&blob),
             is_https: uri.scheme_str() == Some("https"),
+            address: None,
             query: &query,
         };
-        Some(check_sas(world, owner, &resource, READ)?)
+        Some(check_sas(world, owner, &resource, READ)?.expires)
     } else if trusted == Some(account.as_str()) || is_public(world, owner, Some(&container), READ) {
         None
     } else {
