@@ -55,7 +55,7 @@ impl Container {
     /// A blob's URL with a service SAS, signed with the account's key, for example to copy it to another account.
     ///
     /// # Errors
-    /// If this container is not reached with the account's key: a token signs nothing.
+    /// If this container is not reached with the account's key: a token signs nothing. If no blob can have this name.
     pub fn sas_url(
         &self,
         name: &str,
@@ -66,8 +66,9 @@ impl Container {
             let message = "a service SAS needs the account's key, and this container is reached with a token";
             AzureError::permanent(&self.attempt("SAS of", name), "NoAccountKey", message)
         })?;
+        let url = self.checked_url(&self.attempt("SAS of", name), name)?;
         let grant = self.grant(key.account(), name, permissions, expires);
-        Ok(sas::signed_url(self.blob_url(name), key, None, &grant))
+        Ok(sas::signed_url(url, key, None, &grant))
     }
 
     /// A blob's URL with a user delegation SAS: signed with a key that the service lends to the factory, for accounts
@@ -84,6 +85,7 @@ impl Container {
         expires: OffsetDateTime,
     ) -> Result<Secret<String>, AzureError> {
         let attempted = format!("POST user delegation key of storage account {account}");
+        let url = self.checked_url(&attempted, name)?;
         let sdk_error = |error| AzureError::from_sdk(&attempted, &error, self.azure.clock());
         let options =
             BlobServiceClientOptions { client_options: self.options.clone(), version: VERSION.to_owned() };
@@ -104,7 +106,7 @@ impl Container {
         let key = AccountKey::new(account.to_owned(), &Secret::new(delegation.value.clone()))
             .map_err(|_| unexpected("the key in the answer is not base64"))?;
         let grant = self.grant(account, name, permissions, expires);
-        Ok(sas::signed_url(self.blob_url(name), &key, Some(&delegation), &grant))
+        Ok(sas::signed_url(url, &key, Some(&delegation), &grant))
     }
 
     fn grant<'a>(
@@ -316,8 +318,10 @@ impl Container {
         url
     }
 
+    /// The URL of a blob that the service would keep under just this name: it reads a backslash as a slash.
     fn checked_url(&self, attempted: &str, name: &str) -> Result<Url, AzureError> {
-        if name.is_empty() || name.split('/').any(|part| matches!(part, "." | "..")) {
+        let is_kept = |part: &str| !matches!(part, "." | "..") && !part.contains('\\');
+        if name.is_empty() || !name.split('/').all(is_kept) {
             return Err(AzureError::permanent(attempted, "InvalidBlobName", "a blob cannot have this name"));
         }
         Ok(self.blob_url(name))

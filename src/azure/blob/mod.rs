@@ -3,6 +3,7 @@
 mod container;
 mod sas;
 mod shared_key;
+mod spaces;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use time::OffsetDateTime;
 use super::{Azure, AzureError, authorization, client_options, pipeline};
 use crate::secret::Secret;
 use shared_key::{AccountKey, SignSharedKey};
+use spaces::EncodeSpaces;
 
 /// The service's version: one that every cloud knows, and the newest for which the SAS below is signed as it is.
 const VERSION: &str = "2023-11-03";
@@ -208,7 +210,8 @@ impl Azure {
                 (policy, None)
             }
         };
-        let options = client_options(&self.inner.transport, &self.inner.clock, policy);
+        let mut options = client_options(&self.inner.transport, &self.inner.clock, policy);
+        options.per_call_policies.push(Arc::new(EncodeSpaces));
         let client = BlobContainerClient::new(
             url.clone(),
             // Authorisation is a policy of ours: the SDK's clients know no keys, and refuse tokens to loopback hosts.

@@ -248,6 +248,19 @@ async fn a_list_holds_all_pages_with_metadata() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_space_in_a_prefix_is_no_plus_sign() {
+    for authorization in [shared_key(), BlobAuthorization::Bearer] {
+        let (azure, script) = azure();
+        let container = azure.container(&Url::parse(ENDPOINT).unwrap(), "vhds", authorization).unwrap();
+        let empty = "<EnumerationResults><Blobs /><NextMarker /></EnumerationResults>";
+        script.on("GET /vhds", Reply::bytes(200, empty));
+        assert_eq!(container.list("Server 2022+ä/").await.unwrap(), []);
+        let query = script.last().url.query().unwrap().to_owned();
+        assert!(query.contains("prefix=Server%202022%2B%C3%A4%2F"), "{query}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_copy_is_started_watched_and_stopped() {
     let (container, script) = container();
     let source = Secret::new("https://md-x.blob.storage.azure.net/a/b?sv=1&sig=SECRET".to_owned());
@@ -348,8 +361,10 @@ async fn what_would_leak_or_cannot_be_sent_is_refused_beforehand() {
         let error = container.put("b", "x", &metadata, Condition::None).await.unwrap_err();
         assert_eq!(error.code, "InvalidMetadata", "{name}: {value}");
     }
-    for name in ["", "../other/b", "a/./b"] {
+    let expires = datetime!(2026-11-23 13:00 UTC);
+    for name in ["", "../other/b", "a/./b", "back\\slash"] {
         assert_eq!(container.get(name).await.unwrap_err().code, "InvalidBlobName", "{name}");
+        assert_eq!(container.sas_url(name, "r", expires).unwrap_err().code, "InvalidBlobName", "{name}");
     }
     assert!(script.seen().is_empty());
     assert!(!format!("{container:?} {azure:?}").contains(KEY));
