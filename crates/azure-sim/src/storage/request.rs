@@ -141,13 +141,14 @@ fn is_identifier(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Container and blob of `/container/blob`, decoded; `None` if that is no UTF-8.
+/// Container and blob of `/container/blob`, decoded; `None` if that is no UTF-8. The service reads a backslash in a blob's name as a
+/// slash (Azure/azure-sdk-for-js, sas.spec.ts).
 pub(super) fn names(path: &str) -> Option<(Option<String>, Option<String>)> {
     let path = path.trim_start_matches('/');
     let (container, blob) = path.split_once('/').unwrap_or((path, ""));
     let decode = |text| percent_decode_str(text).decode_utf8().ok().map(|text| text.into_owned());
     let named = |name: String| Some(name).filter(|name| !name.is_empty());
-    Some((named(decode(container)?), named(decode(blob)?)))
+    Some((named(decode(container)?), named(decode(blob)?.replace('\\', "/"))))
 }
 
 /// The parameters of a query, decoded, by lower-case name; repeated ones are joined by commas, as SharedKey signs them.
@@ -218,6 +219,7 @@ mod tests {
     fn paths_and_queries_are_decoded() {
         let names = |path| names(path).unwrap();
         assert_eq!(names("/c/a%20b/d%2Fe"), (Some("c".into()), Some("a b/d/e".into())));
+        assert_eq!(names("/c/a%5Cb"), (Some("c".into()), Some("a/b".into())));
         assert_eq!(names("/c/"), (Some("c".into()), None));
         assert_eq!(names("/"), (None, None));
         let query = query_of("Comp=list&prefix=a%2Bb+c&include=x&include=a&empty");

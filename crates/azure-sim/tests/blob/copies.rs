@@ -260,6 +260,17 @@ async fn the_source_must_be_readable_for_everybody_or_by_its_sas() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_is_a_whole_url() {
+    let sim = azure();
+    let client = destination(&sim).await;
+    for source in ["nonsense", "/vhds/a", "https://"] {
+        assert_eq!(refusal(&client.copy("/vhds/b", source).await), (400, "InvalidHeaderValue"), "{source}");
+    }
+    let nobody = client.copy("/vhds/b", "https://nobody.example/a").await;
+    assert_eq!(refusal(&nobody), (500, "CannotVerifyCopySource"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn copies_obey_conditions_on_both_ends() {
     let sim = azure();
     let client = destination(&sim).await;

@@ -9,6 +9,25 @@ fn names(page: &str) -> (Vec<String>, String) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backslash_in_a_name_is_a_slash_and_a_plus_sign_in_a_prefix_is_one() {
+    let client = account(&azure(), "acct");
+    client.create_container("ccc").await;
+    client.put("/ccc/back%5Cslash", b"1").await;
+    client.put("/ccc/a%2Bb", b"2").await;
+    let list = async |query: &str| {
+        names(&text(&client.get(&format!("/ccc?restype=container&comp=list{query}")).await)).0
+    };
+    assert_eq!(list("").await, ["a+b", "back/slash"]);
+    assert_eq!(list("&prefix=a+b").await, ["a+b"]);
+    for target in ["/ccc/back/slash", "/ccc/back%5Cslash"] {
+        assert_eq!(text(&client.get(target).await), "1");
+        let sas = client.service_sas("/ccc/back/slash", "r", "2026-12-01");
+        let got = client.plain("GET", &format!("{target}?{sas}"), &[], b"").await;
+        assert_eq!(text(&got), "1", "the SAS is of the name with the slash");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn pages_follow_their_markers_to_the_end() {
     let client = account(&azure(), "acct");
     client.create_container("ccc").await;

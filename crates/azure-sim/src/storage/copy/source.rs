@@ -39,6 +39,9 @@ pub(in crate::storage) fn read_source<'a>(
 ) -> Result<Read<'a>, Error> {
     let bad = || Error::invalid_header("x-ms-copy-source", "not a URL");
     let uri: http::Uri = url.parse().map_err(|_| bad())?;
+    if uri.scheme().is_none() || uri.authority().is_none() {
+        return Err(bad());
+    }
     let Some(Service::Blob { account, path }) = world.endpoints.service_of(&uri) else {
         // Nobody answers there.
         let message = "Could not verify the copy source within the specified time.";
