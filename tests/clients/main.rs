@@ -4,6 +4,7 @@
 //! Each suite is one test. It needs Python and Node.js, and installs pinned packages of PyPI and npm once, so that it runs by
 //! `cargo test --test clients -- --ignored` only.
 
+mod blob;
 mod harness;
 mod peers;
 mod resource_manager;
