@@ -9,3 +9,4 @@ mod harness;
 mod peers;
 mod resource_manager;
 mod service_bus;
+mod storage;

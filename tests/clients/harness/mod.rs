@@ -2,7 +2,7 @@
 
 mod azure;
 mod suite;
-mod tools;
+pub mod tools;
 mod verdict;
 
 pub use azure::Azure;
