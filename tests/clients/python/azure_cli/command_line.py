@@ -84,12 +84,22 @@ class Az:
 
 
 def control(method, path, body):
+    """A request to the simulator's own interface."""
     answer = requests.request(method, CONTROL + path, json=body, timeout=60)
     assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
     return answer.json() if answer.content else None
 
 
+def with_cloud(folder):
+    """az that knows the simulator's cloud, with nobody logged in."""
+    az = Az(folder)
+    az("cloud", "register", "--name", "simulated", "--endpoint-resource-manager", RESOURCE_MANAGER)
+    az("cloud", "set", "--name", "simulated")
+    return az
+
+
 def log_in(az, application, **changes):
+    """Logs a service principal in."""
     who = {**application, **changes}
     return az(
         "login",

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from azure_cli.command_line import GROUP, LAB, REGION, SUBSCRIPTION, TENANT, Az, control, log_in
+from azure_cli.command_line import GROUP, LAB, REGION, SUBSCRIPTION, TENANT, control, log_in, with_cloud
 
 
 @pytest.fixture(scope="session")
@@ -17,25 +17,21 @@ def application():
 
 @pytest.fixture(scope="session")
 def lab():
+    """The lab, and its storage account."""
     spec = {"subscriptionId": SUBSCRIPTION, "resourceGroup": GROUP, "name": LAB, "location": REGION}
     return control("POST", "/labs", spec)
 
 
 @pytest.fixture(scope="session")
 def stranger(tmp_path_factory):
-    """az that knows the cloud, with nobody logged in."""
-    az = Az(tmp_path_factory.mktemp("stranger"))
-    az("cloud", "register", "--name", "simulated", "--endpoint-resource-manager", RESOURCE_MANAGER)
-    az("cloud", "set", "--name", "simulated")
-    return az
+    """az with nobody logged in."""
+    return with_cloud(tmp_path_factory.mktemp("stranger"))
 
 
 @pytest.fixture(scope="session")
 def az(tmp_path_factory, application, lab):
     """az with the service principal logged in."""
-    az = Az(tmp_path_factory.mktemp("az"))
-    az("cloud", "register", "--name", "simulated", "--endpoint-resource-manager", RESOURCE_MANAGER)
-    az("cloud", "set", "--name", "simulated")
+    az = with_cloud(tmp_path_factory.mktemp("az"))
     log_in(az, application)
     az("account", "set", "--subscription", SUBSCRIPTION)
     return az

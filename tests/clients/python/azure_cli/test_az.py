@@ -17,6 +17,7 @@ from azure_cli.command_line import (
     Failed,
     control,
     log_in,
+    with_cloud,
 )
 
 # Where az looks for what is there no more, it ends with this.
@@ -216,9 +217,7 @@ def test_a_vm_is_deleted_as_az_waits_for_it(az, vm):
 
 
 def test_who_logs_out_sees_nothing_any_more(tmp_path, application):
-    az = Az(tmp_path)
-    az("cloud", "register", "--name", "simulated", "--endpoint-resource-manager", RESOURCE_MANAGER)
-    az("cloud", "set", "--name", "simulated")
+    az = with_cloud(tmp_path)
     log_in(az, application)
     assert az("account", "list")
     az("logout")
