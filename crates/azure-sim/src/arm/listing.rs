@@ -88,8 +88,9 @@ fn condition(text: &str) -> Option<(Condition, &str)> {
     let path_end = text.find(' ').unwrap_or(text.len());
     let (path, rest) = text.split_at(path_end);
     if rest.trim().is_empty() || rest.trim_start().to_ascii_lowercase().starts_with("and ") {
-        let plain_path = path.chars().all(|c| c.is_ascii_alphanumeric() || c == '/');
-        return plain_path.then(|| (Condition::True(path.to_owned()), rest));
+        let is_property = path.to_ascii_lowercase().starts_with("properties/")
+            && path.chars().all(|c| c.is_ascii_alphanumeric() || c == '/');
+        return is_property.then(|| (Condition::True(path.to_owned()), rest));
     }
     let (operator, rest) = rest.trim_start().split_once(' ')?;
     let (value, rest) = literal(rest.trim_start())?;

@@ -135,18 +135,20 @@ async fn a_template_is_read_as_az_sends_it() {
     let begin = body.to_string();
     let begin = begin.strip_suffix("}}").unwrap();
     let text = format!("{begin}, template:/* one VM */ {template} // that is all\n}}}}");
-    let send = async |text: String| {
-        let path = Azure::deployment_path("by-az");
+    let send = async |name: &str, text: String| {
+        let path = Azure::deployment_path(name);
         let request = http::Request::put(format!("{BASE}{path}?api-version=2025-04-01"))
             .header("authorization", format!("Bearer {}", azure.token))
             .body(bytes::Bytes::from(text));
         azure.sim.call(request.unwrap()).await.unwrap().status().as_u16()
     };
-    assert_eq!(send(text.clone()).await, 201);
-    assert_eq!(send(text.replace(",\"parameters\"", " \"parameters\"")).await, 400, "a comma is missing");
+    assert_eq!(send("as-az-does", text.clone()).await, 201);
+    for (written, wrong) in [("template:", "template "), (", template", " template"), ("}}", "}")] {
+        assert_eq!(send("wrong", text.replace(written, wrong)).await, 400, "{wrong}");
+    }
     for levels in [130, 100_000] {
         let deep = format!("{{a:{}{}}}", "[".repeat(levels), "]".repeat(levels));
-        assert_eq!(send(deep).await, 400, "{levels} levels");
+        assert_eq!(send("deep", deep).await, 400, "{levels} levels");
     }
 }
 
