@@ -80,7 +80,7 @@ async fn resources_of_all_kinds_are_listed_and_filtered_by_their_type() {
     }
     let labs = format!("{all}?$filter=resourceType%20eq%20'microsoft.devtestlab/LABS'");
     let labs = azure.get(&labs).await.body;
-    assert_eq!(each(&labs, "id"), [azure.lab.clone()]);
+    assert_eq!(each(&labs, "id"), std::slice::from_ref(&azure.lab));
     assert!(labs["value"][0].get("resourceType").is_none(), "a filter's word is no property");
     let in_group = azure.get(&format!("{}/resources", Azure::group())).await.body;
     assert!(each(&in_group, "name").contains(&"Factory/golden".to_owned()));
