@@ -77,7 +77,7 @@ impl Invocation {
                 _ => Err(Unusable::NotAnInvocation(format!("'{TIMER_BINDING}' is no object"))),
             };
         };
-        // Started by hand through the host's admin interface, the binding holds the input text itself, JSON in a string.
+        // Also if the function is started by hand: the host makes a message of the input text first.
         let bytes = match binding(MESSAGE_BINDING)? {
             Value::String(text) => {
                 BASE64.decode(text).map_err(|error| Unusable::NotBinary(error.to_string()))?

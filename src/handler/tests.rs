@@ -15,7 +15,6 @@ use functions_host::{
     payload::{Sys, service_bus, timer},
     response::{Judgement, judge},
 };
-use proptest::prelude::*;
 use serde_json::Value;
 use tower::ServiceExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -33,6 +32,7 @@ use crate::{
     },
 };
 
+mod contract;
 mod functions;
 
 const SYS: Sys<'static> = Sys { method_name: "start-run", utc_now: NOW, rand_guid: Uuid::nil() };
@@ -134,31 +134,6 @@ async fn a_message_as_the_host_hands_it_over_starts_a_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tick_of_the_timer_cleans_up() {
-    let router = router(example().await.0.factory);
-    let (status, told) = post(&router, "cleanup", tick()).await;
-    assert_eq!(
-        (status, told.as_str()),
-        (200, "0 open runs, 0 lost messages sent again, 0 leftovers removed")
-    );
-}
-
-/// A body whose fields have the names of the host's own metadata: with another binding they would leak into `Data`.
-#[tokio::test(start_paused = true)]
-async fn fields_of_the_body_do_not_reach_into_the_envelope() {
-    let mut body = start_run().to_json();
-    for name in ["message", "Data", "sys", "DeliveryCount", "MessageId"] {
-        body[name] = "leak".into();
-    }
-    let router = router(example().await.0.factory);
-    let body = body.to_string();
-    assert_eq!(post(&router, "start-run", binary(body.as_bytes())).await.0, 200);
-    let (status, reason) = post(&router, "start-run", payload(body.as_bytes(), None)).await;
-    assert_eq!(status, 400);
-    assert!(reason.contains("\"dataType\": \"binary\""), "{reason}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_cannot_be_used_is_refused_with_the_reason() {
     let router = router(example().await.0.factory);
     let data =
@@ -210,17 +185,6 @@ async fn a_message_of_another_queue_is_refused() {
         let (status, told) = post(&router, queue.name(), binary(&start_run().to_bytes())).await;
         assert_eq!(status, 400, "{queue}");
         assert!(told.contains("$.imagePath"), "{told}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_message_about_what_nobody_knows_fails_so_that_it_is_dead_lettered() {
-    let router = router(example().await.0.factory);
-    let body = br#"{"version":1,"run":"nobody","imagePath":"a/b.json","attempt":4294967295}"#;
-    for function in ["create-vm", "capture-image", "delete-vm", "retire-images"] {
-        let (status, told) = post(&router, function, binary(body)).await;
-        assert_eq!(status, 500, "{function}: {told}");
-        assert!(told.contains("is not in the ledger"), "{told}");
     }
 }
 
@@ -340,23 +304,4 @@ async fn every_log_line_is_one_json_object_with_the_invocations_id() {
         assert_eq!(id.and_then(Value::as_str), Some("7c0b5b5e-0000-4000-8000-00000000cafe"), "{line}");
     }
     assert!(text.contains("\"run\":\"run-1\""), "{text}");
-}
-
-proptest! {
-    #[test]
-    fn no_bytes_make_the_parser_panic(function in "[a-z-]{0,12}|start-run|copy-image|cleanup", body: Vec<u8>) {
-        let _ = Invocation::parse(&function, &body);
-    }
-
-    #[test]
-    fn no_message_makes_the_parser_panic(queue in 0..6_usize, body: Vec<u8>) {
-        let _ = Invocation::parse(Queue::ALL[queue].name(), &binary(&body));
-    }
-
-    #[test]
-    fn no_field_makes_the_parser_panic(queue in 0..6_usize, run in ".*", path in ".*", attempt: i64) {
-        let body = json!({"version": 1, "run": run, "imagePath": path, "attempt": attempt, "reason": path,
-            "lab": {"subscriptionId": run, "labName": path}});
-        let _ = Invocation::parse(Queue::ALL[queue].name(), &binary(body.to_string().as_bytes()));
-    }
 }

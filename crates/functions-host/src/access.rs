@@ -11,6 +11,9 @@ pub(crate) const KEY_HEADER: &str = "x-functions-key";
 /// The query parameter that carries a key.
 pub(crate) const KEY_PARAMETER: &str = "code";
 
+/// The name under which the master key shows.
+const MASTER: &str = "master";
+
 /// The app's keys. `Debug` shows their names only.
 #[derive(Clone, Default)]
 pub struct AccessKeys {
@@ -37,19 +40,26 @@ impl AccessKeys {
         if level == AuthorizationLevel::Anonymous {
             return true;
         }
-        let Some(key) = key.filter(|key| !key.is_empty()) else {
-            return false;
-        };
+        self.find(function, key).is_some_and(|(given, _)| given >= level)
+    }
+
+    /// What a key allows, and its name; `None` if it is not known.
+    pub(crate) fn find(
+        &self,
+        function: Option<&str>,
+        key: Option<&str>,
+    ) -> Option<(AuthorizationLevel, &str)> {
+        let key = key?;
         if same(&self.master, key) {
-            return true;
+            return Some((AuthorizationLevel::Admin, MASTER));
         }
-        level == AuthorizationLevel::Function
-            && (self.host.values().any(|known| same(known, key))
-                || self
-                    .functions
-                    .iter()
-                    .filter(|(name, _)| function.is_some_and(|function| function.eq_ignore_ascii_case(name)))
-                    .any(|(_, keys)| keys.values().any(|known| same(known, key))))
+        let of_function = self
+            .functions
+            .iter()
+            .filter(|(name, _)| function.is_some_and(|function| function.eq_ignore_ascii_case(name)))
+            .flat_map(|(_, keys)| keys);
+        let (name, _) = self.host.iter().chain(of_function).find(|(_, known)| same(known, key))?;
+        Some((AuthorizationLevel::Function, name))
     }
 }
 

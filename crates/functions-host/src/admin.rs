@@ -81,9 +81,7 @@ async fn run(shared: &Shared, function: &FunctionMetadata, input: Option<String>
         (Trigger::ServiceBus(trigger), Some(input)) => {
             Ok(payload::service_bus::manual_invocation(trigger, &input, &sys))
         }
-        (Trigger::Manual { name }, input) => {
-            Ok(payload::manual(name, input.as_deref().unwrap_or_default(), &sys))
-        }
+        (Trigger::Manual { name }, input) => Ok(payload::manual(name, input.as_deref(), &sys)),
         (Trigger::Timer(trigger), input) => {
             // Not past due, whatever the status says, and it may overlap a scheduled run.
             let schedule_status = match shared.timers.get(&function.name) {

@@ -296,6 +296,3 @@ fn message_bodies(binding: &OutputBinding, value: &OutputValue) -> Result<Vec<St
         OutputValue::Json(other) => Ok(one(other)),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -19,8 +19,19 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The route's parameters.
     pub params: Vec<(String, String)>,
+    /// The key that the caller gave, if it is a known one.
+    pub key: Option<Key>,
     /// The body; `None` if the caller sent no Content-Length or a Content-Length of 0, for it is dropped then.
     pub body: Option<Vec<u8>>,
+}
+
+/// A key of the app, by which a caller is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// What it allows, as .NET names it: `Function` or `Admin`.
+    pub level: String,
+    /// The key's name.
+    pub name: String,
 }
 
 /// The body for a request.
@@ -60,7 +71,7 @@ pub fn invocation(name: &str, request: &Request, sys: &Sys<'_>) -> Vec<u8> {
         let params = request.params.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
         value.insert("Params".into(), Value::Object(params));
     }
-    value.insert("Identities".into(), json!([anonymous_identity()]));
+    value.insert("Identities".into(), json!([identity(request.key.as_ref())]));
     if let Some(bytes) = &request.body {
         let body = if is_octets_or_multipart(&request.headers) {
             STANDARD.encode(bytes)
@@ -72,18 +83,32 @@ pub fn invocation(name: &str, request: &Request, sys: &Sys<'_>) -> Vec<u8> {
     body(name, Value::Object(value), data.metadata())
 }
 
-/// A `ClaimsIdentity` that nobody authenticated, as the JSON library writes its properties.
-fn anonymous_identity() -> Value {
+/// A `ClaimsIdentity` as the JSON library writes its properties: of a key (AuthenticationLevelHandler.cs), or of nobody.
+fn identity(key: Option<&Key>) -> Value {
+    let claims =
+        key.map_or_else(Vec::new, |key| vec![claim("authlevel", &key.level), claim("keyid", &key.name)]);
     json!({
-        "AuthenticationType": null,
-        "IsAuthenticated": false,
+        "AuthenticationType": key.map(|_| "WebJobsAuthLevel"),
+        "IsAuthenticated": key.is_some(),
         "Actor": null,
         "BootstrapContext": null,
-        "Claims": [],
+        "Claims": claims,
         "Label": null,
         "Name": null,
         "NameClaimType": "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name",
         "RoleClaimType": "http://schemas.microsoft.com/ws/2008/06/identity/claims/role",
+    })
+}
+
+/// A `Claim`; its `Subject` leads back to the identity and is left out.
+fn claim(kind: &str, value: &str) -> Value {
+    json!({
+        "Issuer": "LOCAL AUTHORITY",
+        "OriginalIssuer": "LOCAL AUTHORITY",
+        "Properties": {},
+        "Type": format!("http://schemas.microsoft.com/2017/07/functions/claims/{kind}"),
+        "Value": value,
+        "ValueType": "http://www.w3.org/2001/XMLSchema#string",
     })
 }
 

@@ -151,13 +151,10 @@ fn body(name: &str, data: Value, metadata: Map<String, Value>) -> Vec<u8> {
 }
 
 /// The body for a function with a `manualTrigger`, started through the admin API.
-pub fn manual(name: &str, input: &str, sys: &Sys<'_>) -> Vec<u8> {
+pub fn manual(name: &str, input: Option<&str>, sys: &Sys<'_>) -> Vec<u8> {
     let mut data = BindingData::default();
-    data.set(name, BindingValue::text(Some(input)));
+    data.set(name, BindingValue::text(input));
     data.set_sys(sys);
-    leak_properties(input, &mut data, Arrays::LeftOut);
-    body(name, BindingValue::text(Some(input)).encode(), data.metadata())
+    leak_properties(input.unwrap_or_default(), &mut data, Arrays::LeftOut);
+    body(name, BindingValue::text(input).encode(), data.metadata())
 }
-
-#[cfg(test)]
-mod tests;

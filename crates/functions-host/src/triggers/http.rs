@@ -85,14 +85,16 @@ impl HttpFunctions {
         let Some((route, params)) = self.find(&parts) else {
             return StatusCode::NOT_FOUND.into_response();
         };
-        if let Some(keys) = &self.keys
-            && !keys.allow(
-                route.trigger.auth_level,
-                Some(&route.function.name),
-                caller_key(&parts).as_deref(),
-            )
-        {
-            return StatusCode::UNAUTHORIZED.into_response();
+        let mut known_key = None;
+        if let Some(keys) = &self.keys {
+            let (name, key) = (Some(route.function.name.as_str()), caller_key(&parts));
+            if !keys.allow(route.trigger.auth_level, name, key.as_deref()) {
+                return StatusCode::UNAUTHORIZED.into_response();
+            }
+            known_key = keys.find(name, key.as_deref()).map(|(level, name)| payload::http::Key {
+                level: format!("{level:?}"),
+                name: name.to_owned(),
+            });
         }
         let body = match axum::body::to_bytes(body, LARGEST_BODY).await {
             Ok(body) => body,
@@ -125,6 +127,7 @@ impl HttpFunctions {
                 query: query(&parts),
                 headers: headers(&parts.headers),
                 params,
+                key: known_key,
                 body: kept.map(Into::into),
             };
             let function = &route.function.name;
