@@ -45,18 +45,19 @@ impl Endpoint {
         let host = namespace.trim().trim_end_matches('/');
         let host = host.strip_prefix("sb://").unwrap_or(host);
         Self::parse(host, false)
+            .map_err(|why| Error::BadConnectionString(format!("the namespace '{namespace}' {why}")))
     }
 
-    fn parse(authority: &str, emulator: bool) -> Result<Self, Error> {
-        let bad = |why: &str| Error::BadConnectionString(format!("the endpoint '{authority}' {why}"));
+    /// The reason for a refusal does not repeat the text: behind a forgotten ';' of a connection string stands the key.
+    fn parse(authority: &str, emulator: bool) -> Result<Self, &'static str> {
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) => {
-                (host, port.parse().map_err(|_| bad("has a port that is no number from 1 to 65535"))?)
+                (host, port.parse().map_err(|_| "has a port that is no number from 1 to 65535")?)
             }
             None => (authority, if emulator { PLAIN_PORT } else { TLS_PORT }),
         };
-        if host.is_empty() || port == 0 || host.contains(['/', '@', ' ', '?', '#']) {
-            return Err(bad("is not sb://host/ or sb://host:port/"));
+        if host.is_empty() || port == 0 || host.contains(['/', '@', ' ', '?', '#', '=']) {
+            return Err("is not sb://host/ or sb://host:port/");
         }
         Ok(Self { host: host.to_owned(), port, tls: !emulator, authorities: Vec::new() })
     }
@@ -76,7 +77,7 @@ impl ConnectionString {
         let bad = |why: String| Error::BadConnectionString(why);
         let (mut endpoint, mut key_name, mut key, mut emulator) = (None, None, None, false);
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-            // A part without '=' may be a piece of the key: it is not repeated in the error.
+            // A part that is not known may be a piece of the key: it is not repeated in the error.
             let (name, value) =
                 part.split_once('=').ok_or_else(|| bad("a part between two ';' has no '='".to_owned()))?;
             match name.trim().to_ascii_lowercase().as_str() {
@@ -91,18 +92,23 @@ impl ConnectionString {
                             .into(),
                     ));
                 }
-                _ => return Err(bad(format!("'{}' is not known", name.trim()))),
+                _ => {
+                    let known =
+                        "Endpoint, SharedAccessKeyName, SharedAccessKey, EntityPath, UseDevelopmentEmulator";
+                    return Err(bad(format!("a part has a name that is not known; these are: {known}")));
+                }
             }
         }
         let endpoint = endpoint.ok_or_else(|| bad("Endpoint is missing".into()))?;
         let authority = endpoint
             .strip_prefix("sb://")
             .or_else(|| endpoint.strip_prefix("amqps://"))
-            .ok_or_else(|| bad(format!("the endpoint '{endpoint}' does not begin with sb://")))?;
+            .ok_or_else(|| bad("the endpoint does not begin with sb://".into()))?;
         let key_name = key_name.filter(|name| !name.is_empty());
         let key = key.filter(|key| !key.0.is_empty());
         Ok(Self {
-            endpoint: Endpoint::parse(authority.trim_end_matches('/'), emulator)?,
+            endpoint: Endpoint::parse(authority.trim_end_matches('/'), emulator)
+                .map_err(|why| bad(format!("the endpoint {why}")))?,
             key_name: key_name.ok_or_else(|| bad("SharedAccessKeyName is missing".into()))?,
             key: key.ok_or_else(|| bad("SharedAccessKey is missing".into()))?,
         })

@@ -11,6 +11,8 @@ mod amqp;
 mod client;
 mod connection_string;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod management;
 mod message;
 mod receiver;

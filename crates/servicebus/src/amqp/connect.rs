@@ -56,14 +56,17 @@ pub(super) async fn open(endpoint: &Endpoint) -> Result<Opened> {
         Error::Connection(format!("cannot connect to {}:{}: {e}", endpoint.host, endpoint.port))
     })?;
     stream.set_nodelay(true).map_err(broken)?;
-    let mut stream: Box<dyn Stream> =
-        if endpoint.tls { tls(endpoint, stream).await? } else { Box::new(stream) };
+    let stream: Box<dyn Stream> = if endpoint.tls { tls(endpoint, stream).await? } else { Box::new(stream) };
+    handshake(stream, &endpoint.host).await
+}
 
+/// Leads a fresh stream to an open session.
+pub(super) async fn handshake(mut stream: Box<dyn Stream>, host: &str) -> Result<Opened> {
     let mut input = BytesMut::new();
-    sasl(&mut stream, &mut input, &endpoint.host).await?;
+    sasl(&mut stream, &mut input, host).await?;
     exchange_headers(&mut stream, &mut input, AMQP_HEADER).await?;
     let mut out = BytesMut::new();
-    wire::put_frame(&mut out, AMQP_FRAME, &wire::encode(&our_open(&endpoint.host))?, &[]);
+    wire::put_frame(&mut out, AMQP_FRAME, &wire::encode(&our_open(host))?, &[]);
     wire::put_frame(&mut out, AMQP_FRAME, &wire::encode(&our_begin())?, &[]);
     stream.write_all(&out).await.map_err(broken)?;
 

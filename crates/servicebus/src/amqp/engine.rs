@@ -1,5 +1,7 @@
 //! The task behind a connection: it alone reads and writes frames; everybody else sends it commands.
 
+#[cfg(test)]
+mod hostile;
 mod incoming;
 mod outgoing;
 
@@ -37,6 +39,8 @@ use crate::{Error, Result, connection_string::Endpoint};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the last frames may take when the connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
+/// More output than this waiting for the socket, in bytes: nothing more is read, for what comes may ask for answers.
+const OVERFULL_OUTPUT: usize = 4 * 1024 * 1024;
 
 /// Numbers the receiving links of this process.
 static LINKS: AtomicU64 = AtomicU64::new(1);
@@ -263,9 +267,10 @@ impl Engine {
                 }
             }
             self.pump()?;
+            let may_read = self.out.len() < OVERFULL_OUTPUT;
             let keep_alive_at = spoken + keep_alive.unwrap_or(IDLE_TIMEOUT);
             tokio::select! {
-                read = reader.read_buf(&mut input) => match read.map_err(connect::broken)? {
+                read = reader.read_buf(&mut input), if may_read => match read.map_err(connect::broken)? {
                     0 => return Err(Error::Connection("the service hung up".into())),
                     _ => heard = Instant::now(),
                 },

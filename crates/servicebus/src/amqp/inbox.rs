@@ -28,6 +28,8 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 struct State {
     messages: VecDeque<Arrived>,
+    /// Bytes of all of them.
+    size: usize,
     /// Whether the service may still send something without being asked again.
     expecting: bool,
     closed: Option<Error>,
@@ -39,7 +41,10 @@ impl Inbox {
     }
 
     pub(super) fn push(&self, message: Arrived) {
-        self.state().messages.push_back(message);
+        let mut state = self.state();
+        state.size += message.bytes.len();
+        state.messages.push_back(message);
+        drop(state);
         self.changed.notify_waiters();
     }
 
@@ -59,7 +64,15 @@ impl Inbox {
     pub(crate) fn take(&self, max: usize) -> Vec<Arrived> {
         let mut state = self.state();
         let count = state.messages.len().min(max);
-        state.messages.drain(..count).collect()
+        let taken: Vec<Arrived> = state.messages.drain(..count).collect();
+        state.size -= taken.iter().map(|message| message.bytes.len()).sum::<usize>();
+        taken
+    }
+
+    /// How many messages wait here, and their bytes.
+    pub(super) fn held(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.messages.len(), state.size)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

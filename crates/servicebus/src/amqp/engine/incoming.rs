@@ -12,6 +12,8 @@ use crate::{Error, Result, amqp::inbox::Arrived};
 
 /// Largest message that is put together, in bytes: what Service Bus Premium allows.
 const LARGEST_MESSAGE: usize = 100 * 1024 * 1024;
+/// Messages without credit that are taken all the same: a smaller grant may cross those that are on their way for a larger one.
+const MOST_UNASKED: usize = WINDOW as usize;
 
 impl Engine {
     pub(super) fn handle(&mut self, performative: Performative, payload: Bytes) -> Result<()> {
@@ -40,6 +42,10 @@ impl Engine {
         let Some((handle, link)) = link.filter(|(_, link)| link.role == ours) else {
             return Err(Error::Protocol(format!("an attach to the unknown link '{}'", attach.name)));
         };
+        let known = |(theirs, ours): (&u32, &u32)| *theirs == attach.handle.0 || *ours == handle;
+        if self.remote_handles.iter().any(known) {
+            return Err(Error::Protocol(format!("a second attach of the link '{}'", attach.name)));
+        }
         self.remote_handles.insert(attach.handle.0, handle);
         let refused = match ours {
             Role::Sender => attach.target.is_none(),
@@ -106,6 +112,10 @@ impl Engine {
                 let (Some(delivery_id), Some(tag)) = (transfer.delivery_id, &transfer.delivery_tag) else {
                     return Err(Error::Protocol("a transfer without delivery-id or delivery-tag".into()));
                 };
+                let (waiting, size) = link.inbox.held();
+                if link.credit == 0 && (waiting >= MOST_UNASKED || size > LARGEST_MESSAGE) {
+                    return Err(Error::Protocol("messages without credit".into()));
+                }
                 none.insert(Arriving { delivery_id, tag: tag.to_vec(), bytes: BytesMut::new() })
             }
         };
