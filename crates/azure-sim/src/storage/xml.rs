@@ -82,6 +82,9 @@ fn is_xml(c: char) -> bool {
     matches!(c, '\t' | '\n' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
 }
 
+/// Elements inside each other: the service's documents have at most five levels, and each leaf tells its whole path.
+const DEEPEST: usize = 32;
+
 /// The elements with text in them, in order: the path of names from below the root, and the text.
 pub(super) fn leaves(body: &[u8]) -> Result<Vec<(String, String)>, Error> {
     let body = std::str::from_utf8(body).map_err(|_| Error::invalid_xml())?;
@@ -93,6 +96,7 @@ pub(super) fn leaves(body: &[u8]) -> Result<Vec<(String, String)>, Error> {
     let name_of = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     loop {
         match reader.read_event().map_err(|_| Error::invalid_xml())? {
+            Event::Start(_) if path.len() >= DEEPEST => return Err(Error::invalid_xml()),
             Event::Start(start) => {
                 path.push(name_of(start.local_name().as_ref()));
                 text.clear();
@@ -150,5 +154,24 @@ mod tests {
             let read = leaves(text.as_bytes());
             assert!(read.is_err(), "{text}: {read:?}");
         }
+    }
+}
+
+#[cfg(test)]
+mod hostile {
+    use hostile_bytes::{Attack, Grammar, nested};
+
+    use super::leaves;
+
+    #[test]
+    fn no_document_breaks_the_reader() {
+        let attack = Attack::on("XML", Grammar::Xml)
+            .sample("\u{feff}<?xml version=\"1.0\"?><BlockList><Latest>YQ==</Latest><Committed>Yg==</Committed></BlockList>")
+            .sample("<Tags><TagSet><Tag><Key>a &amp; &#98;</Key><Value><![CDATA[<c>]]></Value></Tag></TagSet></Tags>")
+            .sample("<SignedIdentifiers><SignedIdentifier><Id>x</Id><AccessPolicy><Start /></AccessPolicy></SignedIdentifier></SignedIdentifiers>")
+            // Each of the many leaves has a path as long as the document is deep.
+            .once_broke(nested(b"<a>", &b"<b/>".repeat(20_000), b"</a>", 20_000))
+            .words(["<Latest>", "<Tag>", "<Key>"]);
+        attack.run(|bytes| leaves(bytes).map(drop).map_err(|error| format!("{error:?}")));
     }
 }

@@ -299,3 +299,6 @@ impl Connection {
         hungry
     }
 }
+
+#[cfg(test)]
+mod hostile;
