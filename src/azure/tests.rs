@@ -1,5 +1,6 @@
 //! The clients against a small scripted Azure in this process.
 
+mod hostile;
 mod labs;
 mod network;
 mod operations;

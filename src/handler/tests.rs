@@ -34,6 +34,7 @@ use crate::{
 
 mod contract;
 mod functions;
+mod hostile;
 
 const SYS: Sys<'static> = Sys { method_name: "start-run", utc_now: NOW, rand_guid: Uuid::nil() };
 

@@ -7,6 +7,11 @@ use serde_json::{Map, Value};
 
 use super::problem::Problems;
 
+/// So much of a key is shown in a JSON path, in characters.
+const LONGEST_KEY: usize = 100;
+/// So many keys that are there twice are shown. Each has the whole path to it: without a bound, few bytes would ask for many.
+const MOST_DUPLICATES: usize = 100;
+
 /// A JSON file's content.
 pub(super) struct Parsed {
     /// The value; of keys that are there twice, the last.
@@ -113,11 +118,15 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut result = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let path = format!("{}.{key}", self.path);
+            let path = match key.char_indices().nth(LONGEST_KEY) {
+                None => format!("{}.{key}", self.path),
+                Some((end, _)) => format!("{}.{}…", self.path, &key[..end]),
+            };
             let value =
                 entries.next_value_seed(Strict { path: path.clone(), duplicates: self.duplicates })?;
-            if result.insert(key, value).is_some() {
-                self.duplicates.borrow_mut().push(path);
+            let mut duplicates = self.duplicates.borrow_mut();
+            if result.insert(key, value).is_some() && duplicates.len() < MOST_DUPLICATES {
+                duplicates.push(path);
             }
         }
         Ok(Value::Object(result))

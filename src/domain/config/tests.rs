@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod hostile;
+
 const SUBSCRIPTION: &str = "1d5a4f1e-7c1b-4b8e-9a52-6f0c2a9b3e01";
 
 fn image() -> String {
