@@ -95,10 +95,11 @@ impl ImageName {
     /// A word that the name of every image of a path holds, those of the PowerShell sample too, whose names hold the
     /// file's stem: the stem's longest run of ASCII letters and digits. `None` where the name might be cut before it.
     pub fn word(path: &ImagePath) -> Option<&str> {
-        let whole = readable(path.readable_segments(), usize::MAX)?;
+        let kept = readable(path.readable_segments(), IMAGE_PATH_ROOM)?;
         let words = path.stem().split(|letter: char| !letter.is_ascii_alphanumeric());
         let word = words.max_by_key(|word| word.len()).filter(|word| !word.is_empty());
-        word.filter(|_| whole.len() <= IMAGE_PATH_ROOM)
+        // Asked of what the cut has left: it comes before two hyphens become one, so that lengths do not tell.
+        word.filter(|word| kept.contains(word))
     }
 
     /// The captured disk in the factory lab's storage.

@@ -89,6 +89,8 @@ fn a_word_of_the_stem_is_in_every_image_name_of_the_path() {
     assert_eq!(word(&format!("{}.json", "x".repeat(64))), Some("x".repeat(64)));
     assert_eq!(word(&format!("{}.json", "x".repeat(65))), None, "the name is cut");
     assert_eq!(word(&format!("{}/abc.json", "x".repeat(61))), None);
+    // 64 characters in the end, but one more when it is cut.
+    assert_eq!(word(&format!("{}_/abc.json", "x".repeat(60))), None);
 }
 
 proptest! {
