@@ -23,13 +23,32 @@ enum Condition {
 
 impl Condition {
     fn holds(&self, item: &Value) -> bool {
-        let text = |path: &str| field(item, path).to_lowercase();
+        self.holds_for(&field(item, self.path()).to_lowercase())
+    }
+
+    /// Whether an entry with this key can be left out without making its body. Keys end with the item's name, in lower case.
+    fn rules_out(&self, key: &str) -> bool {
+        let name = key.rsplit('/').next().unwrap_or(key);
+        self.path().eq_ignore_ascii_case("name") && !self.holds_for(name)
+    }
+
+    fn path(&self) -> &str {
         match self {
-            Self::Equal(path, value) => text(path) == *value,
-            Self::Different(path, value) => text(path) != *value,
-            Self::Contains(path, value) => text(path).contains(value),
-            Self::StartsWith(path, value) => text(path).starts_with(value),
-            Self::True(path) => text(path) == "true",
+            Self::Equal(path, _)
+            | Self::Different(path, _)
+            | Self::Contains(path, _)
+            | Self::StartsWith(path, _)
+            | Self::True(path) => path,
+        }
+    }
+
+    fn holds_for(&self, text: &str) -> bool {
+        match self {
+            Self::Equal(_, value) => text == value,
+            Self::Different(_, value) => text != value,
+            Self::Contains(_, value) => text.contains(value),
+            Self::StartsWith(_, value) => text.starts_with(value),
+            Self::True(_) => text == "true",
         }
     }
 }
@@ -162,6 +181,9 @@ where
     let mut last = None;
     let mut more = false;
     for (key, item) in entries(token.as_deref()) {
+        if filter.iter().any(|condition| condition.rules_out(key)) {
+            continue;
+        }
         let body = view(item);
         if filter.iter().all(|condition| condition.holds(&body)) {
             if items.len() == size {
