@@ -12,10 +12,12 @@
 //! | `definitions/{run}/{vm}.json` | the template of that build |
 //! | `copies/{run}/{vm}/{lab}.json` | [`CopyRecord`] |
 //! | `retirements/{run}/{lab}.json`, `…/{lab}-vhds.json` | [`Retirement`] of the lab's custom images, and of the factory lab's VHDs |
+//! | `rows/{subscription}.json` | [`Row`]: how far the places for calls of Resource Manager are given away there |
 //! | `sweeps/{run}.json` | [`Sweep`]: which labs cleanup has not found clean yet since the run ended |
 
 mod record;
 mod retirement;
+mod row;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +31,7 @@ pub use record::{
     RunBuild, RunRecord, Siblings, StepState,
 };
 pub use retirement::Retirement;
+pub use row::Row;
 
 use crate::{
     azure::{AzureError, BlobItem, BlobPages, Condition, Container, ETag, ErrorKind},
@@ -40,7 +43,7 @@ pub const MALFORMED_LEDGER: &str = "MalformedLedger";
 /// Where a run has a folder of its own. Beside these it has single documents, named after it alone.
 const FOLDERS_OF_A_RUN: [&str; 4] = ["copies", "builds", "definitions", "retirements"];
 /// How often a write that lost against another is tried again before it counts as transient.
-const WRITE_ATTEMPTS: usize = 8;
+pub const WRITE_ATTEMPTS: usize = 8;
 /// Documents of a forgotten run that are deleted at once.
 const DELETIONS_AT_ONCE: usize = 16;
 /// Metadata name of an item's status.
@@ -99,6 +102,9 @@ impl Key {
     }
     fn sweep(run: &RunId) -> Self {
         Self(format!("sweeps/{run}.json"))
+    }
+    fn row(subscription_id: &str) -> Self {
+        Self(format!("rows/{}.json", subscription_id.to_ascii_lowercase()))
     }
     fn definition(run: &RunId, vm: &VmName) -> Self {
         Self(format!("definitions/{run}/{vm}.json"))

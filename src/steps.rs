@@ -21,6 +21,7 @@ mod retire_images;
 mod start_run;
 mod tags;
 mod turn;
+mod turnstile;
 
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ use crate::{
     source::Source,
 };
 use lab_storage::LabStorages;
+use turnstile::Turnstile;
 
 /// Everything that steps may touch.
 #[derive(Clone)]
@@ -56,6 +58,7 @@ pub struct Factory {
     /// The lab in which images are made, unless `factory.json` names one.
     pub factory_lab: Option<LabId>,
     storages: LabStorages,
+    turnstile: Turnstile,
 }
 
 impl Factory {
@@ -69,7 +72,8 @@ impl Factory {
         factory_lab: Option<LabId>,
     ) -> Self {
         let storages = LabStorages::new(azure.clone(), clock.clone());
-        Self { azure, ledger, outbox, source, clock, factory_lab, storages }
+        let turnstile = Turnstile::new(ledger.clone(), clock.clone());
+        Self { azure, ledger, outbox, source, clock, factory_lab, storages, turnstile }
     }
 
     /// Handles one message: the whole of an invocation.

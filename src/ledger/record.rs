@@ -170,6 +170,9 @@ pub struct Facts {
     /// Where the VHD stands, without SAS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vhd_url: Option<String>,
+    /// Its place in the row of what is to be registered in its subscription.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub registers_at: Option<OffsetDateTime>,
     /// The custom image's resource id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub custom_image_id: Option<String>,

@@ -93,19 +93,6 @@ impl ItemStep for CaptureImage {
         }
         steps.into_iter().map(|step| Message::first(record.run.clone(), step)).collect()
     }
-
-    fn slot(&self, record: &BuildRecord, follow_up: &Message) -> Duration {
-        match &follow_up.step {
-            Step::CopyImage(copy) => copy_slot(record, &copy.lab),
-            _ => Duration::ZERO,
-        }
-    }
-}
-
-/// How long after the capture a copy begins: the labs' subscriptions take so many at once.
-pub(super) fn copy_slot(record: &BuildRecord, lab: &LabId) -> Duration {
-    let subject = format!("{}/{lab}", record.plan.vm_name).to_ascii_lowercase();
-    pace::slot(record.copies_beside(lab).unwrap_or_default(), &subject)
 }
 
 /// Opens the disk and starts its copy.

@@ -1,8 +1,8 @@
 //! How long to wait before the next look.
 //!
 //! Azure takes 25 reads and 10 writes a second of one principal in one subscription (Microsoft, "Understand how Azure Resource
-//! Manager throttles requests"). What a run does at once in one subscription shares them: its effects begin spread out
-//! ([`slot`]), and the looks at what goes on are as rare as there are many of them ([`shared`]).
+//! Manager throttles requests"). What a run does at once in one subscription shares them: builds begin spread out ([`slot`]),
+//! images are registered in a row ([`place`]), and the looks at what goes on are as rare as there are many of them ([`shared`]).
 
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ const PART_OF_ELAPSED: u32 = 30;
 /// All looks of a run in one subscription together take this many reads a second at most: half of what Azure allows, since
 /// the other half is for what is not waiting.
 const LOOKS_PER_SECOND: f64 = 12.5;
-/// So many builds or copies begin in one subscription each second. Each costs one write or more, of which there are 10 a second,
-/// and three reads or more, of which there are 25.
+/// So many builds, or registrations of custom images, begin in one subscription each second. Each costs one write or more, of
+/// which there are 10 a second, and three reads or more, of which there are 25.
 const BEGINNINGS_PER_SECOND: f64 = 7.0;
 /// So many may begin at once: Azure's buckets hold 200 writes and 250 reads.
 const AT_ONCE: usize = 100;
@@ -83,13 +83,31 @@ pub fn shared(wait: Duration, siblings: usize, reads: u32) -> Duration {
 /// After what time the one of `siblings` with this `subject` begins: each has its place in a row that Azure can serve. The same
 /// for the same subject.
 pub fn slot(siblings: usize, subject: &str) -> Duration {
-    match siblings {
-        0..=AT_ONCE => Duration::ZERO,
-        _ => Duration::from_secs_f64(drawn(subject) * siblings as f64 / BEGINNINGS_PER_SECOND),
+    longest_row(siblings).mul_f64(drawn(subject))
+}
+
+/// Whether `siblings` are so many that they have to begin in a row.
+pub fn is_crowd(siblings: usize) -> bool {
+    siblings > AT_ONCE
+}
+
+/// The place of one that comes `now` into a row whose first free place is `free`, and which is free then. The first ones go at
+/// once, as many as Azure's bucket holds (the generic cell rate algorithm: ITU-T I.371, "virtual scheduling").
+pub fn place(free: Option<OffsetDateTime>, now: OffsetDateTime) -> (OffsetDateTime, OffsetDateTime) {
+    let each = Duration::from_secs_f64(1.0 / BEGINNINGS_PER_SECOND);
+    let free = free.map_or(now, |free| free.max(now));
+    ((free - each * AT_ONCE as u32).max(now), free + each)
+}
+
+/// How long a row of `siblings` is at most.
+pub fn longest_row(siblings: usize) -> Duration {
+    match is_crowd(siblings) {
+        true => Duration::from_secs_f64(siblings as f64 / BEGINNINGS_PER_SECOND),
+        false => Duration::ZERO,
     }
 }
 
-/// How many of `siblings` that begin in their [`slot`]s go on at once, if each takes `time`.
+/// How many of `siblings` that begin in a row go on at once, if each takes `time`.
 pub fn going_on(siblings: usize, time: Duration) -> usize {
     siblings.min(AT_ONCE.max((BEGINNINGS_PER_SECOND * time.as_secs_f64()) as usize))
 }
@@ -176,6 +194,21 @@ mod tests {
         }
         assert!(slots.iter().all(|slot| *slot <= 1000.0));
         assert_eq!(slot(7000, "a"), slot(7000, "a"), "a message that is sent again keeps its place");
+    }
+
+    #[test]
+    fn in_a_row_a_bucketful_goes_at_once_and_the_others_as_fast_as_azure_takes_them() {
+        let mut free = None;
+        let mut places = (0..800).map(|_| {
+            let (place, then) = place(free, BEGUN);
+            free = Some(then);
+            (place - BEGUN).as_seconds_f64()
+        });
+        assert!(places.by_ref().take(101).all(|seconds| seconds == 0.0));
+        let last = places.last().unwrap();
+        assert!((99.0..101.0).contains(&last), "{last} s for 699 at 7 a second");
+        let later = free.unwrap() + time::Duration::hours(1);
+        assert_eq!(place(free, later).0, later, "a row that everybody has left is no row");
     }
 
     #[test]

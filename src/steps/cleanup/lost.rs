@@ -13,7 +13,7 @@ use crate::{
         messages::{CopyImage, FIRST_ATTEMPT, ImageStep, Message, Queue, RetireImages, StartRun, Step},
     },
     ledger::{BuildRecord, CopyRecord, Entry, ItemStatus, Key, Record, RunRecord, StepState},
-    steps::{Envelope, Factory, capture_image::copy_slot},
+    steps::{Envelope, Factory},
 };
 
 /// A message that is late by this is taken as lost: the timer's period, so that what was lost goes on within two of them. A
@@ -178,9 +178,10 @@ pub(super) fn lost_copies(
     is_begun: impl Fn(&LabId) -> bool,
     now: OffsetDateTime,
 ) -> Vec<Message> {
-    let Some(captured) = build.captured() else { return Vec::new() };
-    let is_late = |lab: &&LabId| now - (captured.end() + copy_slot(build, lab)) > LOST_AFTER;
-    let lost = build.plan.labs.iter().filter(|lab| !is_begun(lab)).filter(is_late);
+    if build.captured().is_none_or(|captured| now - captured.end() <= LOST_AFTER) {
+        return Vec::new();
+    }
+    let lost = build.plan.labs.iter().filter(|lab| !is_begun(lab));
     let first = |lab: &LabId| {
         let step = CopyImage { image_path: build.plan.image_path.clone(), lab: lab.clone() };
         Message::first(build.run.clone(), Step::CopyImage(step))

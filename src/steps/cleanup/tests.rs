@@ -9,7 +9,7 @@ use super::{
 use crate::{
     azure::{BlobItem, CustomImage, Deployment, LabVm},
     domain::{IMAGE_PATH_TAG, KEEP_TAG, Message, Queue, RUN_TAG, VmName, messages::Step},
-    ledger::{BuildRecord, Key, Record as _, Siblings, StepState, Sweep},
+    ledger::{BuildRecord, Key, Record as _, StepState, Sweep},
     steps::{
         fixtures::{
             NOW, ago, build, copy, deployment, failed, lab, path, run, succeeded, tags_of_run, vm, waiting,
@@ -159,10 +159,6 @@ fn copies_that_their_build_never_began_are_lost_once_their_place_in_the_row_is_p
     assert_eq!(labs(&captured(LATE), &["one"]), ["two"]);
     assert_eq!(labs(&captured(FRESH), &[]), Vec::<String>::new());
     assert_eq!(labs(&BuildRecord { steps: with([]), ..captured(LATE) }, &[]), Vec::<String>::new());
-    let subscription = lab("one").subscription_id().to_owned();
-    let siblings = Siblings { builds: 1000, copies: BTreeMap::from([(subscription, 1_000_000)]) };
-    let crowded = BuildRecord { siblings: Some(siblings), ..captured(LATE) };
-    assert_eq!(labs(&crowded, &[]), Vec::<String>::new(), "their turn comes within the next day");
 }
 
 /// The ledger knows an open run `run-2` of one build and an ended run `run-1`.

@@ -1,0 +1,116 @@
+//! The turnstile before Resource Manager: where more is ready than it takes, each gets a place in its subscription's row.
+//!
+//! Copies end when they end, and those of one image to many labs end together. Each then costs a write and some reads, of which
+//! Azure takes so many a second of one principal in one subscription. The row stands in the ledger, so all instances and all
+//! runs share it; a place that its owner does not use is lost, which costs a fraction of a second.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use factory_clock::Clock;
+use time::OffsetDateTime;
+
+use super::pace;
+use crate::{
+    azure::{AzureError, ETag, ErrorKind},
+    ledger::{Ledger, Row, WRITE_ATTEMPTS},
+};
+
+/// The row as this process wrote it last. Locked while a place is taken: an instance does not compete with itself.
+type Known = Arc<tokio::sync::Mutex<Option<(Row, ETag)>>>;
+
+/// The turnstiles of all subscriptions.
+#[derive(Clone)]
+pub struct Turnstile {
+    ledger: Ledger,
+    clock: Clock,
+    known: Arc<Mutex<BTreeMap<String, Known>>>,
+}
+
+impl Turnstile {
+    pub(super) fn new(ledger: Ledger, clock: Clock) -> Self {
+        Self { ledger, clock, known: Arc::default() }
+    }
+
+    /// Takes the next place in the row of a subscription; answers when it is.
+    ///
+    /// # Errors
+    /// If the ledger refuses, or other instances are always faster (then it is transient).
+    pub async fn take_place(&self, subscription_id: &str) -> Result<OffsetDateTime, AzureError> {
+        let known = {
+            let mut rows = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            rows.entry(subscription_id.to_ascii_lowercase()).or_default().clone()
+        };
+        let mut known = known.lock().await;
+        let mut attempts = WRITE_ATTEMPTS;
+        loop {
+            let read = match known.take() {
+                Some(read) => Some(read),
+                None => self.ledger.row(subscription_id).await?,
+            };
+            let (row, etag) = read.unzip();
+            let (place, next) = pace::place(row.map(|row| row.next), self.clock.now());
+            let row = Row { next };
+            match self.ledger.put_row(subscription_id, row, etag).await {
+                Ok(etag) => {
+                    *known = Some((row, etag));
+                    return Ok(place);
+                }
+                Err(error) if error.is_precondition() => {
+                    attempts -= 1;
+                    if attempts == 0 {
+                        return Err(AzureError { kind: ErrorKind::Transient { retry_after: None }, ..error });
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "dev"))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use futures::future::try_join_all;
+
+    use super::*;
+    use crate::steps::fixtures::example;
+
+    const SUBSCRIPTION: &str = "8D9F1E4A-1111-4222-8333-444455556666";
+    /// More than go at once.
+    const CROWD: usize = 250;
+
+    fn instance_of(factory: &crate::steps::Factory) -> Turnstile {
+        Turnstile::new(factory.ledger.clone(), factory.clock.clone())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_instances_stand_in_one_row_and_nobody_has_anothers_place() {
+        let (example, _) = example().await;
+        let instances = [instance_of(&example.factory), instance_of(&example.factory)];
+        let lower = SUBSCRIPTION.to_ascii_lowercase();
+        let mut waits = Vec::new();
+        for number in 0..CROWD {
+            let id = if number % 3 == 0 { SUBSCRIPTION } else { &lower };
+            waits.push(instances[number % 2].take_place(id).await.unwrap());
+        }
+        let now = example.clock().now();
+        let waiting: BTreeSet<_> = waits.iter().filter(|place| **place > now).collect();
+        assert!(waiting.len() > 10, "those that wait have places of their own: {}", waiting.len());
+        assert!(waits.iter().is_sorted());
+        assert!(instances[0].take_place("other").await.unwrap() <= example.clock().now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_come_at_the_same_time_each_get_a_place() {
+        let (example, _) = example().await;
+        let one = instance_of(&example.factory);
+        let places = try_join_all((0..CROWD).map(|_| one.take_place(SUBSCRIPTION))).await.unwrap();
+        let (row, _) = example.factory.ledger.row(SUBSCRIPTION).await.unwrap().unwrap();
+        assert_eq!(places.len(), CROWD);
+        assert!(places.iter().all(|place| *place <= row.next));
+    }
+}
