@@ -155,6 +155,9 @@ pub struct Facts {
     /// How far the VHD copy was at the last look.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copied: Option<Copied>,
+    /// When it was last seen to have moved.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub moved_at: Option<OffsetDateTime>,
     /// The deployment is known to have succeeded: nobody needs to ask again.
     #[serde(skip_serializing_if = "is_false")]
     pub deployed: bool,

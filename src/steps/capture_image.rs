@@ -56,7 +56,7 @@ impl ItemStep for CaptureImage {
             CopyStands::Goes { after, progress } => Next::wait(after, progress),
             CopyStands::Complete => finish(factory, record, state, &storage).await?,
             CopyStands::Broken => {
-                storage.container.delete(&record.plan.image_name.factory_vhd_blob()).await?;
+                storage.discard(&record.plan.image_name.factory_vhd_blob()).await?;
                 give_back(factory, record, state).await?;
                 Next::wait(DISK_ACCESS_WAIT, "a broken copy to be begun again")
             }

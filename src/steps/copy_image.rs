@@ -143,7 +143,7 @@ impl ItemStep for CopyImage {
         Ok(match decide(image.as_ref(), stands, record, state, now) {
             Action::StartCopy => start_copy(factory, record, state, &storage).await?,
             Action::DeleteBroken => {
-                storage.container.delete(&name).await?;
+                storage.discard(&name).await?;
                 Next::wait(AFTER_BROKEN, "a broken copy to be begun again")
             }
             Action::Register => register(factory, record, state, &storage).await?,
@@ -171,10 +171,7 @@ impl ItemStep for CopyImage {
             // A lab that is not there holds nothing of ours.
             Err(_) => return Ok(None),
         };
-        let name = record.vhd();
-        if storage.stop_copy(&name).await? {
-            storage.container.delete(&name).await?;
-        }
+        storage.discard(&record.vhd()).await?;
         let (lab, image_name) = (&storage.lab.address, record.image_name.as_str());
         match factory.azure.custom_image(lab, image_name).await? {
             Some(image) if tags::made_by(&image.tags, &record.run) => {

@@ -55,6 +55,17 @@ impl LabStorage {
         }
     }
 
+    /// Takes a VHD away, be a copy writing it or not.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn discard(&self, vhd: &str) -> Result<(), AzureError> {
+        if self.stop_copy(vhd).await? {
+            self.container.delete(vhd).await?;
+        }
+        Ok(())
+    }
+
     /// Ends the copy that may be writing a VHD, without which it cannot be deleted; whether the VHD stands.
     ///
     /// # Errors

@@ -16,6 +16,9 @@ const MOST_BEGINNINGS: u32 = 3;
 const COPY_BOUNDS: Bounds = Bounds::seconds(5, 2 * 3600);
 /// Between two looks at a copy that has not moved.
 const STILL_BOUNDS: Bounds = Bounds::seconds(15, 300);
+/// A copy that was not seen to move for so long never ends: it is given up and begun again. One that cannot read its source for
+/// a while goes on by itself within minutes.
+const STALLED_AFTER: time::Duration = time::Duration::minutes(30);
 /// A wait is at most this many times as long as what the rate was seen over: a rate of a few seconds tells little.
 const TRUST: u32 = 10;
 /// After beginning a copy: soon, since its first progress tells its rate.
@@ -35,7 +38,7 @@ pub enum CopyStands {
     },
     /// The whole content is there.
     Complete,
-    /// It ended badly, and the blob is worth nothing: delete it and begin again.
+    /// It ended badly or makes no progress, and the blob is worth nothing: discard it and begin again.
     Broken,
     /// It ended badly too often.
     Failed(Failure),
@@ -56,8 +59,9 @@ pub fn judge(blob: Option<&BlobProperties>, state: &mut StepState, now: OffsetDa
             CopyStands::Absent
         };
     };
+    let begun = state.facts.begun;
     let broken = |description: &str| {
-        if state.facts.begun >= MOST_BEGINNINGS {
+        if begun >= MOST_BEGINNINGS {
             let message =
                 format!("the copy was begun {MOST_BEGINNINGS} times and failed each time: {description}");
             CopyStands::Failed(Failure::new("CopyFailed", message))
@@ -75,11 +79,24 @@ pub fn judge(blob: Option<&BlobProperties>, state: &mut StepState, now: OffsetDa
         CopyStatus::Aborted => broken("it was aborted"),
         CopyStatus::Pending => {
             let (done, total) = copy.copied.unwrap_or_default();
+            if stands_still(state, now, done) {
+                return broken(&format!("it stood still at {done} of {total} bytes"));
+            }
             let after = until_over(state, now, done, total);
             let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0);
             CopyStands::Goes { after, progress: format!("VHD copy, {percent} % done") }
         }
     }
+}
+
+/// Whether a copy with so many bytes `done` has not moved for too long; notes when it was seen to move.
+fn stands_still(state: &mut StepState, now: OffsetDateTime, done: u64) -> bool {
+    let begun = state.facts.begun_at.unwrap_or(state.started_at);
+    let before = state.facts.copied.filter(|last| last.at > begun).map_or(0, |last| last.bytes);
+    let moved_at = state.facts.moved_at.filter(|moved| *moved > begun && done <= before).unwrap_or(now);
+    let since = if done == 0 { begun } else { moved_at };
+    state.facts.moved_at = Some(moved_at);
+    now - since > STALLED_AFTER
 }
 
 /// The time until the copy should be over, by its rate since the last look: it may have stood still before that.
@@ -100,6 +117,7 @@ pub fn begun(state: &mut StepState, now: OffsetDateTime) {
     state.facts.begun += 1;
     state.facts.begun_at = Some(now);
     state.facts.copied = None;
+    state.facts.moved_at = None;
 }
 
 #[cfg(test)]
@@ -179,6 +197,23 @@ mod tests {
         // Still for 100 s, then 1 byte a second.
         assert_eq!(waits([(20, 0), (110, 10), (210, 110)]), [15, 900, 892]);
         assert_eq!(waits([(20, 20), (220, 20), (250, 50)]), [200, 15, 300]);
+    }
+
+    #[test]
+    fn a_copy_that_does_not_move_for_half_an_hour_is_given_up() {
+        let minutes = |seen: &[(i64, u64)]| {
+            let mut state = StepState::begin(NOW);
+            begun(&mut state, NOW);
+            let broken = seen.iter().position(|(minute, bytes)| {
+                let now = NOW + time::Duration::minutes(*minute);
+                let pending = blob(Some((CopyStatus::Pending, Some((*bytes, 1000)))));
+                judge(Some(&pending), &mut state, now) == CopyStands::Broken
+            });
+            broken.map(|index| seen[index].0)
+        };
+        assert_eq!(minutes(&[(1, 0), (29, 0), (31, 0)]), Some(31), "it never moved");
+        assert_eq!(minutes(&[(1, 100), (90, 700), (119, 700), (121, 700)]), Some(121), "seen to move at 90");
+        assert_eq!(minutes(&[(1, 100), (90, 700), (119, 701), (121, 701), (150, 900)]), None);
     }
 
     #[test]

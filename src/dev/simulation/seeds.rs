@@ -21,6 +21,7 @@ use super::{
     shrink,
     story::{self, Ended, Telling},
 };
+use crate::report::Status;
 
 /// Which stories are told.
 #[derive(Clone, Debug)]
@@ -56,6 +57,8 @@ pub struct Summary {
     pub events: u64,
     /// Images that were asked for in labs, and how many of these were reported as failed.
     pub copies: (u64, u64),
+    /// For what reasons, by the code that was reported.
+    pub reasons: BTreeMap<String, u64>,
     /// Virtual hours.
     pub hours: f64,
 }
@@ -91,11 +94,15 @@ impl Summary {
         self.points += ended.seen.points;
         self.events += ended.seen.events;
         self.hours += ended.seconds / 3600.0;
-        let lines = ended.reports.iter().flat_map(|report| &report.images).flat_map(|image| &image.labs);
-        for line in lines {
+        let images = ended.reports.iter().flat_map(|report| &report.images);
+        for (image, line) in images.flat_map(|image| image.labs.iter().map(move |line| (image, line))) {
             self.copies.0 += 1;
-            self.copies.1 +=
-                u64::from(line.error.is_some() || line.status != crate::report::Status::Succeeded);
+            if line.status != Status::Succeeded {
+                self.copies.1 += 1;
+                let error = line.error.as_ref().or(image.error.as_ref());
+                let code = error.map_or_else(|| "none".to_owned(), |error| error.code.clone());
+                *self.reasons.entry(code).or_default() += 1;
+            }
         }
     }
 }
@@ -133,6 +140,12 @@ impl fmt::Display for Summary {
             self.copies.0,
             self.copies.1
         )?;
+        let mut reasons: Vec<_> = self.reasons.iter().collect();
+        reasons.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+        let reasons: Vec<String> = reasons.iter().map(|(code, times)| format!("{code} {times}")).collect();
+        if !reasons.is_empty() {
+            writeln!(f, "reasons: {}", reasons.join(", "))?;
+        }
         if !self.failed.is_empty() {
             let seeds: Vec<String> = self.failed.keys().map(u64::to_string).collect();
             writeln!(f, "seeds that broke a law: {}", seeds.join(", "))?;
