@@ -265,6 +265,10 @@ pub struct RunBuild {
     pub vm_name: VmName,
     /// How many labs receive the image.
     pub lab_count: usize,
+    /// Whether its disk is known to be small, so that it travels fast: Linux takes 30 GiB, Windows 127 (the sizes of the
+    /// marketplace's images).
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_small: bool,
 }
 
 /// A [`RunBuild`] as any version wrote it: the first one listed the labs.
@@ -277,12 +281,14 @@ struct StoredRunBuild {
     lab_count: Option<usize>,
     #[serde(default)]
     labs: Vec<IgnoredAny>,
+    #[serde(default)]
+    is_small: bool,
 }
 
 impl From<StoredRunBuild> for RunBuild {
     fn from(stored: StoredRunBuild) -> Self {
-        let StoredRunBuild { image_path, image_name, vm_name, lab_count, labs } = stored;
-        Self { image_path, image_name, vm_name, lab_count: lab_count.unwrap_or(labs.len()) }
+        let StoredRunBuild { image_path, image_name, vm_name, lab_count, labs, is_small } = stored;
+        Self { image_path, image_name, vm_name, lab_count: lab_count.unwrap_or(labs.len()), is_small }
     }
 }
 

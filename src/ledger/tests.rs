@@ -121,6 +121,7 @@ fn run_record(builds: usize, labs: usize) -> RunRecord {
         image_name: plan.image_name,
         vm_name: plan.vm_name,
         lab_count: labs,
+        is_small: false,
     };
     RunRecord {
         run: run(),

@@ -4,7 +4,7 @@
 //! Manager throttles requests"). What a run does at once in one subscription shares them: builds begin spread out ([`slot`]),
 //! images are registered in a row ([`place`]), and the looks at what goes on are as rare as there are many of them ([`shared`]).
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
@@ -80,10 +80,11 @@ pub fn shared(wait: Duration, siblings: usize, reads: u32) -> Duration {
     wait.max(Duration::from_secs_f64(siblings as f64 * f64::from(reads) / LOOKS_PER_SECOND))
 }
 
-/// After what time the one of `siblings` with this `subject` begins: each has its place in a row that Azure can serve. The same
-/// for the same subject.
-pub fn slot(siblings: usize, subject: &str) -> Duration {
-    longest_row(siblings).mul_f64(drawn(subject))
+/// After what time the one of `siblings` with this `subject` begins: each has one of these places in a row that Azure can serve.
+/// The same for the same subject.
+pub fn slot(siblings: usize, places: Range<usize>, subject: &str) -> Duration {
+    let place = places.start as f64 + drawn(subject) * places.len() as f64;
+    longest_row(siblings).mul_f64(place / siblings.max(1) as f64)
 }
 
 /// Whether `siblings` are so many that they have to begin in a row.
@@ -183,8 +184,8 @@ mod tests {
 
     #[test]
     fn few_begin_at_once_and_many_in_a_row_that_azure_can_serve() {
-        assert_eq!(slot(100, "a"), Duration::ZERO);
-        let slots: Vec<f64> = (0..7000).map(|n| slot(7000, &n.to_string()).as_secs_f64()).collect();
+        assert_eq!(slot(100, 0..100, "a"), Duration::ZERO);
+        let slots: Vec<f64> = (0..7000).map(|n| slot(7000, 0..7000, &n.to_string()).as_secs_f64()).collect();
         let in_any_minute = (0..16).map(|minute| {
             let minute = f64::from(minute) * 60.0;
             slots.iter().filter(|slot| (minute..minute + 60.0).contains(slot)).count()
@@ -193,7 +194,10 @@ mod tests {
             assert!((330..510).contains(&count), "{count} in a minute, of which Azure takes 600");
         }
         assert!(slots.iter().all(|slot| *slot <= 1000.0));
-        assert_eq!(slot(7000, "a"), slot(7000, "a"), "a message that is sent again keeps its place");
+        let again = slot(7000, 0..7000, "a");
+        assert_eq!(slot(7000, 0..7000, "a"), again, "a message that is sent again keeps its place");
+        let last = (0..100).map(|n| slot(7000, 6300..7000, &n.to_string()).as_secs());
+        assert!(last.into_iter().all(|seconds| (900..=1000).contains(&seconds)));
     }
 
     #[test]

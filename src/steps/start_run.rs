@@ -18,7 +18,7 @@ use super::{
 use crate::{
     azure::AzureError,
     domain::{
-        ImageName, ImagePath, LabId, RunId, VmName,
+        Definition, ImageName, ImagePath, LabId, OsSource, OsType, RunId, VmName,
         config::{Configuration, FactorySettings, GOLDEN_IMAGES},
         messages::{ImageStep, Message, Queue, StartRun, Step},
         subscriptions::Subscription,
@@ -129,7 +129,8 @@ async fn plan_into(
         Ok(wanted) => wanted,
         Err(failure) => return Ok(Err(failure)),
     };
-    record.builds = wanted.iter().map(|subscription| planned(subscription, record)).collect();
+    let builds = wanted.iter().map(|subscription| planned(subscription, &configuration, record));
+    record.builds = builds.collect();
     let labs: BTreeSet<&LabId> = wanted.iter().flat_map(|subscription| &subscription.labs).copied().collect();
     record.labs = labs.into_iter().cloned().collect();
     Ok(Ok(()))
@@ -204,13 +205,15 @@ fn wanted<'a>(
     Ok(wanted.collect())
 }
 
-fn planned(subscription: &Subscription<'_>, record: &RunRecord) -> RunBuild {
+fn planned(subscription: &Subscription<'_>, configuration: &Configuration, record: &RunRecord) -> RunBuild {
     let path = subscription.image_path;
+    let os = configuration.definitions.get(path).map(Definition::os_source);
     RunBuild {
         image_path: path.clone(),
         image_name: ImageName::derive(&record.run, path, record.started_at),
         vm_name: VmName::derive(&record.run, path),
         lab_count: subscription.labs.len(),
+        is_small: os == Some(&OsSource::Known(OsType::Linux)),
     }
 }
 
@@ -284,8 +287,15 @@ impl ItemStep for Run {
         })
     }
 
+    /// What travels long begins first: a run is as long as its longest chain, and Azure takes 800 deployments at a time in a
+    /// resource group, so the last of a thousand wait until the first are made.
     fn slot(&self, record: &RunRecord, follow_up: &Message) -> Duration {
-        pace::slot(record.builds.len(), &follow_up.message_id())
+        let Step::CreateVm(ImageStep { image_path }) = &follow_up.step else { return Duration::ZERO };
+        let all = record.builds.len();
+        let large = record.builds.iter().filter(|build| !build.is_small).count();
+        let is_small = record.builds.iter().any(|build| build.image_path == *image_path && build.is_small);
+        let places = if is_small { large..all } else { 0..large };
+        pace::slot(all, places, &follow_up.message_id())
     }
 
     fn follow_ups(&self, record: &RunRecord, state: &StepState, _attempt: u32) -> Vec<Message> {

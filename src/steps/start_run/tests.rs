@@ -81,6 +81,7 @@ fn record() -> RunRecord {
         warnings: Vec::new(),
         builds: vec![RunBuild {
             lab_count: build.plan.labs.len(),
+            is_small: false,
             image_path: build.plan.image_path,
             image_name: build.plan.image_name,
             vm_name: build.plan.vm_name,
@@ -88,6 +89,29 @@ fn record() -> RunRecord {
         labs: build.plan.labs,
         steps: BTreeMap::new(),
     }
+}
+
+#[test]
+fn of_many_builds_those_with_large_disks_begin_first() {
+    let of = |number: usize| RunBuild {
+        image_path: ImagePath::parse(&format!("Image{number}.json")).unwrap(),
+        is_small: number % 2 == 0,
+        ..record().builds.remove(0)
+    };
+    let record = |builds| RunRecord { builds: (0..builds).map(of).collect(), ..record() };
+    let slots = |record: &RunRecord, small| {
+        let builds = record.builds.iter().filter(|build| build.is_small == small);
+        let create = |build: &RunBuild| {
+            let step = Step::CreateVm(ImageStep { image_path: build.image_path.clone() });
+            Run.slot(record, &Message::first(record.run.clone(), step)).as_secs_f64()
+        };
+        builds.map(create).collect::<Vec<_>>()
+    };
+    let crowd = record(700);
+    assert!(slots(&crowd, false).iter().all(|seconds| *seconds <= 50.0));
+    assert!(slots(&crowd, true).iter().all(|seconds| (50.0..=100.0).contains(seconds)));
+    let few = record(100);
+    assert!([slots(&few, true), slots(&few, false)].concat().iter().all(|seconds| *seconds == 0.0));
 }
 
 #[cfg(feature = "dev")]
