@@ -139,7 +139,7 @@ fn a_listing_tells_of_a_step_that_never_began_while_another_goes_on() {
 }
 
 #[test]
-fn copies_that_their_build_never_began_are_lost_once_their_place_in_the_row_is_past() {
+fn copies_that_their_build_never_began_are_lost_soon_after_the_capture() {
     let labs = |build: &BuildRecord, begun: &[&str]| -> Vec<String> {
         let is_begun = |lab: &LabId| begun.contains(&lab.lab_name());
         let messages = lost_copies(build, is_begun, NOW).into_iter();
