@@ -3,6 +3,7 @@
 //! Pure and synchronous: nothing here knows an Azure client, a clock or a file system. Decisions are functions from
 //! values to values, so that they can be tested with values.
 
+pub mod commit_event;
 pub mod config;
 pub mod definition;
 pub mod image_path;
@@ -13,6 +14,7 @@ pub mod retention;
 pub mod run;
 pub mod subscriptions;
 
+pub use commit_event::CommitId;
 pub use config::{Configuration, ConfigurationFiles, FactorySettings, Problem, Problems, Severity};
 pub use definition::{Definition, ImageSource, OsSource, OsType};
 pub use image_path::{ImagePath, ImagePathSelector};

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, UtcOffset, macros::format_description};
 
+use super::CommitId;
+
 /// Names derived from a run's id must fit Azure's limits, of which a deployment's 64 characters are the tightest.
 pub(crate) const LONGEST_RUN_ID: usize = 40;
 /// How much of a commit's hash a run's id shows: no repository has two commits that share 64 bits by accident.
@@ -58,6 +60,11 @@ impl RunId {
         }
         let digits = &sha[..sha.len().min(COMMIT_DIGITS)];
         Ok(Self(format!("commit-{}", digits.to_ascii_lowercase())))
+    }
+
+    /// The run of a commit: the same commit twice is the same run.
+    pub fn of(commit: &CommitId) -> Self {
+        Self(format!("commit-{}", &commit.as_str()[..COMMIT_DIGITS]))
     }
 
     /// The id's text.
@@ -145,6 +152,7 @@ mod tests {
         let sha = "ABCDEF0123456789abcdef0123456789abcdef01";
         assert_eq!(RunId::commit(sha).unwrap().as_str(), "commit-abcdef0123456789");
         assert_eq!(RunId::commit(sha), RunId::commit(&sha.to_lowercase()));
+        assert_eq!(RunId::commit(sha).unwrap(), RunId::of(&CommitId::parse(sha).unwrap()));
     }
 
     #[test]
