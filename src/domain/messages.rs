@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::{ImagePath, LabId, RunId, RunReason, names::digest};
+use super::{ImagePath, LabId, RunId, RunReason, commit_event::NewCommit, names::digest};
 
 #[cfg(test)]
 mod tests;
@@ -119,6 +119,9 @@ pub struct StartRun {
     /// The commit to take the configuration from; the newest where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// Who wrote that commit, if known: for the record alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
     /// Only these definitions; all where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<ImagePath>>,
@@ -131,9 +134,15 @@ pub struct StartRun {
 }
 
 impl StartRun {
+    /// A run of a commit that was pushed.
+    pub fn of_commit(new: NewCommit) -> Self {
+        let commit = Some(new.commit.as_str().to_owned());
+        Self { commit, author: new.author, ..Self::of_everything(RunReason::Commit) }
+    }
+
     /// A run of everything, from the newest commit.
     pub fn of_everything(reason: RunReason) -> Self {
-        Self { reason, commit: None, only: None, force: false, approve_retirement: false }
+        Self { reason, commit: None, author: None, only: None, force: false, approve_retirement: false }
     }
 }
 
@@ -242,6 +251,7 @@ impl Message {
             Queue::StartRun => Step::StartRun(StartRun {
                 reason: body.required("reason")?,
                 commit: body.optional("commit")?,
+                author: body.optional("author")?,
                 only: body.optional("only")?,
                 force: body.optional("force")?.unwrap_or(false),
                 approve_retirement: body.optional("approveRetirement")?.unwrap_or(false),

@@ -227,6 +227,9 @@ pub struct RunRecord {
     pub reason: RunReason,
     /// The commit that it is pinned to.
     pub commit: Option<String>,
+    /// Who wrote that commit, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
     /// When it started.
     #[serde(with = "time::serde::rfc3339")]
     pub started_at: OffsetDateTime,

@@ -127,6 +127,7 @@ fn run_record(builds: usize, labs: usize) -> RunRecord {
         run: run(),
         reason: crate::domain::RunReason::Schedule,
         commit: None,
+        author: None,
         started_at: NOW,
         asked: None,
         factory_lab: Some(lab("factory")),

@@ -65,6 +65,7 @@ fn asked_for(run: &RunId, start: &StartRun, now: OffsetDateTime) -> RunRecord {
         run: run.clone(),
         reason: start.reason,
         commit: start.commit.clone(),
+        author: start.author.clone(),
         started_at: now,
         asked: Some(start.clone()),
         factory_lab: None,

@@ -63,6 +63,7 @@ async fn run_approved(factory: &Factory, name: &str) -> Outcome {
     let start = StartRun {
         reason: RunReason::Manual,
         commit: None,
+        author: None,
         only: None,
         force: false,
         approve_retirement: true,

@@ -35,6 +35,7 @@ fn bodies_are_as_documented() {
     let start = StartRun {
         reason: RunReason::Commit,
         commit: Some("abc1234".to_owned()),
+        author: None,
         only: None,
         force: false,
         approve_retirement: false,
@@ -127,12 +128,13 @@ fn any_message() -> impl Strategy<Value = Message> {
     let start = (
         reason,
         prop::option::of("[0-9a-f]{7,40}"),
+        prop::option::of("[a-zA-Z é]{1,9}"),
         prop::option::of(prop::collection::vec(path.clone(), 0..3)),
         any::<bool>(),
         any::<bool>(),
     )
-        .prop_map(|(reason, commit, only, force, approve_retirement)| {
-            Step::StartRun(StartRun { reason, commit, only, force, approve_retirement })
+        .prop_map(|(reason, commit, author, only, force, approve_retirement)| {
+            Step::StartRun(StartRun { reason, commit, author, only, force, approve_retirement })
         });
     let step = prop_oneof![
         start,

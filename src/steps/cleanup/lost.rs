@@ -34,6 +34,7 @@ pub(super) async fn repeat(
     // A run that is not planned yet remembers what was asked for; afterwards the plan tells.
     let again = run.asked.clone().unwrap_or_else(|| StartRun {
         commit: run.commit.clone(),
+        author: run.author.clone(),
         approve_retirement: run.approve_retirement,
         ..StartRun::of_everything(run.reason)
     });

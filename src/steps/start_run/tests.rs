@@ -73,6 +73,7 @@ fn record() -> RunRecord {
         run: build.run,
         reason: crate::domain::RunReason::Manual,
         commit: None,
+        author: None,
         started_at: build.run_started_at,
         asked: None,
         factory_lab: Some(build.factory_lab),
