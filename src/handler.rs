@@ -4,6 +4,7 @@
 //! every invocation is `POST /{function}` with `{"Data":…,"Metadata":…}`; an answer is never empty; a status outside 2xx fails
 //! the invocation, and then its body and logs are thrown away, so the reason goes to stdout as a log line.
 
+mod commits;
 mod invocation;
 pub mod logging;
 mod outbox;
@@ -25,9 +26,10 @@ use axum::{
 use serde_json::json;
 use tracing::{Instrument, error, info, info_span};
 
+pub use commits::{COMMIT, START};
 pub use invocation::CLEANUP;
 pub use outbox::ServiceBusOutbox;
-pub use settings::{BadSettings, Settings};
+pub use settings::{BadSettings, Settings, webhooks::Webhooks};
 
 use crate::steps::Factory;
 use invocation::{Invocation, Unusable};
@@ -39,11 +41,17 @@ const LARGEST_REQUEST: usize = 4 << 20;
 /// Well below `functionTimeout` (5 minutes in host.json), at which the host would kill this process with everything in flight.
 const INVOCATION_LIMIT: Duration = Duration::from_secs(240);
 
-/// The routes of the handler.
+/// The routes of the handler, where nobody's commit events are taken.
 pub fn router(factory: Arc<Factory>) -> Router {
+    router_with(factory, Webhooks::none())
+}
+
+/// The routes of the handler.
+pub fn router_with(factory: Arc<Factory>, webhooks: Webhooks) -> Router {
     Router::new()
         // Asked every 25 ms until it answers, and now and then for ever.
         .route("/", get(async || Json(json!({}))))
+        .merge(commits::routes(factory.clone(), webhooks))
         .route("/{function}", post(invoke))
         // axum's own answers would have no body or a plain text, and the host wants JSON of every one.
         .fallback(async |uri: Uri| {

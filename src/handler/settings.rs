@@ -1,5 +1,7 @@
 //! The app settings, which reach the handler as environment variables.
 
+pub mod webhooks;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use azure_core::{

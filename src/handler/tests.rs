@@ -10,6 +10,7 @@ use axum::{
     body::Body,
     http::{Method, Request, header::CONTENT_TYPE},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use functions_host::{
     bindings::{Cardinality, DataType, EntityPath, ServiceBusTrigger},
     payload::{Sys, service_bus, timer},
@@ -32,6 +33,7 @@ use crate::{
     },
 };
 
+mod commits;
 mod contract;
 mod functions;
 mod hostile;
@@ -117,6 +119,8 @@ async fn every_path_and_method_answers_a_json_object() {
         (Method::POST, "/%FF", 400),
         (Method::POST, "/create-vm", 400),
         (Method::POST, "/cleanup", 400),
+        (Method::POST, "/commit", 400),
+        (Method::PUT, "/start", 405),
     ] {
         let (answered, value) = ask(&router, method.clone(), path, Body::empty()).await;
         assert_eq!(answered, status, "{method} {path}: {value}");

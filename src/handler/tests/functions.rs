@@ -6,7 +6,7 @@ use std::{
 };
 
 use functions_host::{
-    bindings::{Cardinality, DataType, Functions, Trigger, read_functions},
+    bindings::{AuthorizationLevel, Cardinality, DataType, Functions, Trigger, read_functions},
     config::HostConfig,
     settings::Settings as HostSettings,
 };
@@ -14,7 +14,10 @@ use serde_json::Value;
 
 use crate::{
     domain::Queue,
-    handler::{CLEANUP, settings},
+    handler::{
+        CLEANUP, COMMIT, START, Webhooks,
+        settings::{self, webhooks},
+    },
 };
 
 fn root() -> &'static Path {
@@ -44,12 +47,12 @@ fn app() -> (HostConfig, Functions) {
 }
 
 #[test]
-fn every_queue_has_its_function_and_the_timer_is_the_only_other_one() {
+fn every_queue_has_its_function_and_so_have_the_timer_and_commits() {
     let (_, functions) = app();
     assert!(functions.skipped.is_empty(), "{:?}", functions.skipped);
     assert!(functions.warnings.is_empty(), "{:?}", functions.warnings);
     let names: BTreeSet<&str> = functions.loaded.iter().map(|function| function.name.as_str()).collect();
-    let expected = Queue::ALL.iter().map(|queue| queue.name()).chain([CLEANUP]);
+    let expected = Queue::ALL.iter().map(|queue| queue.name()).chain([CLEANUP, COMMIT, START]);
     assert_eq!(names, expected.collect());
     for function in &functions.loaded {
         match &function.trigger {
@@ -63,6 +66,17 @@ fn every_queue_has_its_function_and_the_timer_is_the_only_other_one() {
             Trigger::Timer(trigger) => {
                 assert_eq!((function.name.as_str(), trigger.name.as_str()), (CLEANUP, "timer"));
                 assert!(trigger.use_monitor && !trigger.run_on_startup);
+            }
+            // Webhooks bring a proof of their own, everybody else a key, which the host checks.
+            Trigger::Http(trigger) => {
+                let level = if function.name == COMMIT {
+                    AuthorizationLevel::Anonymous
+                } else {
+                    AuthorizationLevel::Function
+                };
+                assert_eq!((trigger.auth_level, trigger.name.as_str()), (level, "req"), "{}", function.name);
+                assert_eq!(trigger.methods, ["POST"]);
+                assert!(function.is_http_in_and_out());
             }
             other => panic!("{}: {other:?}", function.name),
         }
@@ -96,6 +110,17 @@ fn the_host_starts_this_binary_with_time_for_the_slowest_invocation() {
 }
 
 #[test]
+fn the_sample_as_it_is_takes_nobodys_commit_events() {
+    let mut sample = sample();
+    assert!(matches!(Webhooks::read(&sample), Webhooks::NotSetUp(_)));
+    // Not even with the repository filled in: what the sample has for secrets everybody knows.
+    for repository in ["https://github.com/a/b", "https://dev.azure.com/a/b/_git/c"] {
+        sample.insert(webhooks::REPOSITORY.to_owned(), repository.to_owned());
+        assert!(matches!(Webhooks::read(&sample), Webhooks::NotSetUp(_)), "{repository}");
+    }
+}
+
+#[test]
 fn the_sample_has_every_setting_that_is_needed_and_none_that_nobody_reads() {
     let sample = sample();
     for needed in [
@@ -103,13 +128,17 @@ fn the_sample_has_every_setting_that_is_needed_and_none_that_nobody_reads() {
         settings::FACTORY_LAB,
         settings::CONFIGURATION,
         settings::SERVICE_BUS_NAMESPACE,
+        webhooks::REPOSITORY,
+        webhooks::BRANCH,
+        webhooks::GITHUB_WEBHOOK_SECRET,
+        webhooks::AZURE_DEVOPS_WEBHOOK_SECRET,
         "CleanupSchedule",
         "AzureWebJobsStorage",
         "FUNCTIONS_WORKER_RUNTIME",
     ] {
         assert!(sample.contains_key(needed), "{needed}");
     }
-    assert_eq!(sample.len(), 7, "{sample:?}");
+    assert_eq!(sample.len(), 11, "{sample:?}");
     let mut referred = BTreeSet::new();
     for entry in std::fs::read_dir(root().join("functions")).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path().join("function.json")).unwrap();
