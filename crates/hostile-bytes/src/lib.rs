@@ -23,6 +23,7 @@ use proptest::{
     strategy::{BoxedStrategy, Strategy},
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
+use rustix::time::{ClockId, clock_gettime};
 
 pub use grammar::{DEEP, Grammar, nested};
 
@@ -30,7 +31,8 @@ pub use grammar::{DEEP, Grammar, nested};
 const USUAL_SECONDS: f64 = 1.0;
 /// Inputs between two looks at the clock.
 const AT_ONCE: u32 = 16;
-/// No input may keep a parser busy for longer: far above what any needs on a slow machine, far below "for ever".
+/// No input may keep a parser busy for longer, in processor time: what else the machine does is not counted. Far above what any
+/// needs, far below "for ever".
 const LONGEST: Duration = Duration::from_secs(20);
 /// What a parser may allocate for nothing, in bytes.
 const MEMORY_FLOOR: u64 = 1 << 20;
@@ -138,12 +140,12 @@ impl Attack {
 
     /// What is wrong with what the parser does, if anything is.
     fn judge(&self, bytes: &[u8], parser: &impl Fn(&[u8]) -> Result<(), String>) -> Result<(), String> {
-        let started = Instant::now();
+        let started = processor_time();
         let mut outcome = Ok(Ok(()));
         let counted = allocation_counter::measure(|| {
             outcome = catch_unwind(AssertUnwindSafe(|| parser(bytes)));
         });
-        let taken = started.elapsed();
+        let taken = processor_time().saturating_sub(started);
         match outcome {
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -164,6 +166,12 @@ impl Attack {
         }
         Ok(())
     }
+}
+
+/// What this thread has taken of a processor so far.
+fn processor_time() -> Duration {
+    let taken = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(taken).unwrap_or_default()
 }
 
 fn runner(seed: u64) -> TestRunner {
