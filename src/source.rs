@@ -1,43 +1,37 @@
 //! Where configuration comes from.
 
 mod directory;
+mod error;
+mod git;
+mod local;
+mod place;
+mod selection;
 
 use async_trait::async_trait;
 
 pub use directory::Directory;
+pub use error::SourceError;
+pub use git::Git;
+pub use local::Local;
+pub use place::{BadPlace, Folder, Revision};
 
 use crate::domain::config::ConfigurationFiles;
 
 /// A place that holds configuration.
 #[async_trait]
 pub trait Source: Send + Sync {
+    /// The whole id of the commit that `asked` names, be it an id, a branch or a tag; of the newest one where `None`. A source
+    /// without commits has none.
+    ///
+    /// # Errors
+    /// If there is no such commit, or it cannot be asked for now.
+    async fn resolve(&self, asked: Option<&str>) -> Result<Option<String>, SourceError> {
+        Ok(asked.map(str::to_owned))
+    }
+
     /// The configuration's files at `commit`, or as they are now where `None`.
     ///
     /// # Errors
     /// If they cannot be had.
     async fn fetch(&self, commit: Option<&str>) -> Result<ConfigurationFiles, SourceError>;
-}
-
-/// Configuration that cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// A file or folder cannot be read.
-    #[error("cannot read {path}: {reason}")]
-    Unreadable {
-        /// The file or folder.
-        path: String,
-        /// What the system said.
-        reason: String,
-    },
-    /// More than a configuration can be.
-    #[error("{path} is too large for a configuration: {reason}")]
-    TooLarge {
-        /// The file or folder.
-        path: String,
-        /// Which limit.
-        reason: String,
-    },
-    /// The source has no commits.
-    #[error("{0} is a plain folder and cannot be read at a commit; start the run without one")]
-    NoCommits(String),
 }

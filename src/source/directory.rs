@@ -1,26 +1,14 @@
 //! Configuration from a folder of this machine, as it is now.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-use super::{Source, SourceError};
+use super::{
+    Source, SourceError,
+    selection::{Selection, check_depth, kept_as, leads_on},
+};
 use crate::domain::config::ConfigurationFiles;
-
-/// A golden image is text that people write; ARM itself takes templates of at most 4 MiB.
-const LARGEST_FILE: u64 = 4 << 20;
-/// Ten times the largest installation that the factory is measured with.
-const MOST_FILES: usize = 10_000;
-/// Deeper folders are a mistake, such as a link to an outer folder.
-const DEEPEST: usize = 16;
-
-/// The files beside the folder of golden images.
-const TOP_FILES: [&str; 2] = ["Labs.json", "factory.json"];
-/// The folder of golden images.
-const IMAGES: &str = "GoldenImages";
 
 /// A folder with Labs.json, GoldenImages and perhaps factory.json.
 #[derive(Clone, Debug)]
@@ -39,20 +27,19 @@ impl Directory {
     /// # Errors
     /// If the folder or a file in it cannot be read or is too large.
     pub fn read(&self) -> Result<ConfigurationFiles, SourceError> {
-        let mut files = BTreeMap::new();
+        let mut selection = Selection::of(self.root.display().to_string());
         // Reports a missing folder itself, instead of one missing file after the other.
         let entries = std::fs::read_dir(&self.root).map_err(|error| unreadable(&self.root, &error))?;
         for entry in entries {
             let entry = entry.map_err(|error| unreadable(&self.root, &error))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let known = TOP_FILES.iter().find(|known| known.eq_ignore_ascii_case(&name));
-            if let Some(known) = known {
-                files.insert((*known).to_owned(), contents(&entry.path())?);
-            } else if name.eq_ignore_ascii_case(IMAGES) {
-                descend(&entry.path(), IMAGES, 1, &mut files)?;
+            if let Some(kept) = kept_as(&name) {
+                keep(&entry.path(), kept, &mut selection)?;
+            } else if leads_on(&name) {
+                descend(&entry.path(), &name, 1, &mut selection)?;
             }
         }
-        Ok(ConfigurationFiles { files })
+        Ok(selection.into_files())
     }
 }
 
@@ -70,15 +57,8 @@ impl Source for Directory {
     }
 }
 
-fn descend(
-    folder: &Path,
-    name: &str,
-    depth: usize,
-    files: &mut BTreeMap<String, Vec<u8>>,
-) -> Result<(), SourceError> {
-    if depth > DEEPEST {
-        return Err(too_large(folder, format!("folders are nested deeper than {DEEPEST}")));
-    }
+fn descend(folder: &Path, name: &str, depth: usize, selection: &mut Selection) -> Result<(), SourceError> {
+    check_depth(&folder.display().to_string(), depth)?;
     for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
         let entry = entry.map_err(|error| unreadable(folder, &error))?;
         let path = entry.path();
@@ -86,32 +66,23 @@ fn descend(
         let name = format!("{name}/{}", entry.file_name().to_string_lossy());
         // Links are left alone: they may lead out of the configuration.
         if kind.is_dir() {
-            descend(&path, &name, depth + 1, files)?;
-        } else if kind.is_file() && path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
+            descend(&path, &name, depth + 1, selection)?;
+        } else if kind.is_file()
+            && let Some(kept) = kept_as(&name)
         {
-            if files.len() >= MOST_FILES {
-                return Err(too_large(folder, format!("it holds more than {MOST_FILES} files")));
-            }
-            files.insert(name, contents(&path)?);
+            keep(&path, kept, selection)?;
         }
     }
     Ok(())
 }
 
-fn contents(path: &Path) -> Result<Vec<u8>, SourceError> {
-    let size = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?.len();
-    if size > LARGEST_FILE {
-        return Err(too_large(path, format!("it has {size} bytes; {LARGEST_FILE} are the most")));
-    }
-    std::fs::read(path).map_err(|error| unreadable(path, &error))
+fn keep(path: &Path, name: String, selection: &mut Selection) -> Result<(), SourceError> {
+    let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
+    selection.keep(name, &path.display().to_string(), file)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> SourceError {
     SourceError::Unreadable { path: path.display().to_string(), reason: error.to_string() }
-}
-
-fn too_large(path: &Path, reason: String) -> SourceError {
-    SourceError::TooLarge { path: path.display().to_string(), reason }
 }
 
 #[cfg(test)]
