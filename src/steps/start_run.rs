@@ -16,10 +16,10 @@ use super::{
     turn::{self, ItemStep, Next},
 };
 use crate::{
-    azure::AzureError,
+    azure::{AzureError, ErrorKind},
     domain::{
         Definition, ImageName, ImagePath, LabId, OsSource, OsType, RunId, VmName,
-        config::{Configuration, FactorySettings, GOLDEN_IMAGES},
+        config::{Configuration, ConfigurationFiles, FactorySettings, GOLDEN_IMAGES},
         messages::{ImageStep, Message, Queue, StartRun, Step},
         subscriptions::Subscription,
     },
@@ -105,7 +105,7 @@ async fn plan_into(
     record: &mut RunRecord,
     start: &StartRun,
 ) -> Result<Result<(), Failure>, AzureError> {
-    let configuration = match configuration(factory, record, start).await? {
+    let configuration = match configuration(factory, record).await? {
         Ok(configuration) => configuration,
         Err(failure) => return Ok(Err(failure)),
     };
@@ -141,16 +141,15 @@ async fn plan_into(
 async fn configuration(
     factory: &Factory,
     record: &mut RunRecord,
-    start: &StartRun,
 ) -> Result<Result<Configuration, Failure>, AzureError> {
     let files = match factory.ledger.pinned_configuration(&record.run).await {
         Ok(Some(files)) => files,
         Err(error) if error.is_transient() => return Err(error),
         // Somebody spoilt it: the run says so instead of never being seen.
         Err(error) => return Ok(Err(error.into())),
-        Ok(None) => match factory.source.fetch(start.commit.as_deref()).await {
+        Ok(None) => match fetch(factory, record).await? {
             Ok(files) => factory.ledger.pin_configuration(&record.run, &files).await?,
-            Err(error) => return Ok(Err(no_source(&error))),
+            Err(failure) => return Ok(Err(failure)),
         },
     };
     let (configuration, problems) = Configuration::load(&files);
@@ -164,8 +163,40 @@ async fn configuration(
     })
 }
 
-fn no_source(error: &SourceError) -> Failure {
-    Failure::new("ConfigurationUnreadable", error.to_string())
+/// Fetches the configuration. The commit is written down before: whoever tries again, or at the same time, fetches the same.
+async fn fetch(
+    factory: &Factory,
+    record: &mut RunRecord,
+) -> Result<Result<ConfigurationFiles, Failure>, AzureError> {
+    let found = match factory.source.resolve(record.commit.as_deref()).await {
+        Ok(found) => found,
+        Err(error) => return no_source(&error).map(Err),
+    };
+    if found != record.commit {
+        let change = |stored: &mut RunRecord| {
+            let is_first = stored.commit == record.commit;
+            if is_first {
+                stored.commit.clone_from(&found);
+            }
+            is_first
+        };
+        record.commit = factory.ledger.update::<RunRecord>(&Key::run(&record.run), change).await?.commit;
+    }
+    match factory.source.fetch(record.commit.as_deref()).await {
+        Ok(files) => Ok(Ok(files)),
+        Err(error) => no_source(&error).map(Err),
+    }
+}
+
+/// Why there is no configuration: for good, or as trouble that the turn waits for.
+fn no_source(error: &SourceError) -> Result<Failure, AzureError> {
+    match error {
+        SourceError::Unavailable { retry_after, .. } => Err(AzureError {
+            kind: ErrorKind::Transient { retry_after: *retry_after },
+            ..AzureError::permanent("fetch the configuration", "ConfigurationUnavailable", error.to_string())
+        }),
+        _ => Ok(Failure::new("ConfigurationUnreadable", error.to_string())),
+    }
 }
 
 /// The lab in which images are made: factory.json's, filled up from the app setting's.

@@ -1,3 +1,6 @@
+#[cfg(feature = "dev")]
+mod pinning;
+
 use super::*;
 use crate::ledger::Ending;
 
