@@ -1,17 +1,25 @@
 //! Where configuration comes from.
 
+mod archive;
+mod azure_devops;
 mod directory;
 mod error;
 mod git;
+mod github;
+mod http;
 mod local;
 mod place;
 mod selection;
+#[cfg(test)]
+mod stand_in;
 
 use async_trait::async_trait;
 
+pub use azure_devops::{AzureDevOps, AzureDevOpsOptions, DevOpsAccess};
 pub use directory::Directory;
 pub use error::SourceError;
 pub use git::Git;
+pub use github::{GitHub, GitHubOptions, PUBLIC_API};
 pub use local::Local;
 pub use place::{BadPlace, Folder, Revision};
 

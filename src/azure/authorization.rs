@@ -53,7 +53,7 @@ pub(super) fn require_private(endpoint: &Url) -> Result<(), AzureError> {
 }
 
 /// Whether a URL leads to this very machine: 127.0.0.0/8, ::1 or `localhost`.
-pub(super) fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")

@@ -33,6 +33,7 @@ use bytes::Bytes;
 use factory_clock::Clock;
 use serde_json::Value;
 
+pub(crate) use authorization::is_loopback;
 pub use blob::{
     BlobAuthorization, BlobItem, BlobPages, BlobProperties, Condition, Container, Copy, CopyStarted,
     CopyStatus, ETag,
@@ -42,6 +43,7 @@ pub use deployment::{Deployment, ParameterValue};
 pub use devtestlab::{
     CustomImage, CustomImageSpec, Formula, Lab, LabAddress, LabVm, SharedImage, VmArtifact,
 };
+pub(crate) use error::without_queries;
 pub use error::{AzureError, ErrorKind};
 pub use network::identity_transport;
 pub use operation::{OperationUrl, Progress, Started};

@@ -63,3 +63,9 @@ pub enum SourceError {
         retry_after: Option<Duration>,
     },
 }
+
+impl SourceError {
+    pub(super) fn malformed(place: &str, reason: impl Into<String>) -> Self {
+        Self::Malformed { place: place.to_owned(), reason: reason.into() }
+    }
+}

@@ -96,13 +96,7 @@ impl Git {
 
     fn commit<'r>(&self, repository: &'r Repository, asked: Option<&str>) -> Result<Commit<'r>, SourceError> {
         let place = self.path.display().to_string();
-        let revision = match asked {
-            None => self.branch.clone(),
-            Some(text) => text.parse().map_err(|bad: super::BadPlace| SourceError::Malformed {
-                place: place.clone(),
-                reason: bad.to_string(),
-            })?,
-        };
+        let revision = self.branch.or(asked, &place)?;
         // A branch comes before a tag of its name.
         let branch = repository.find_reference(&format!("refs/heads/{revision}"));
         let found = match branch {

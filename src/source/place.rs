@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::SourceError;
+
 /// Longest name of a revision, in bytes; git hosts keep no longer ones.
 const LONGEST_REVISION: usize = 250;
 /// Hex digits of a commit's id, for SHA-1 and SHA-256.
@@ -24,6 +26,11 @@ impl Folder {
     /// Its names, from the outermost.
     pub fn names(&self) -> &[String] {
         &self.0
+    }
+
+    /// The part of a path that lies in it.
+    pub(super) fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
+        self.0.iter().try_fold(path, |path, name| path.strip_prefix(name.as_str())?.strip_prefix('/'))
     }
 }
 
@@ -71,6 +78,12 @@ impl Revision {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What is asked for of `place`, or this where nothing is.
+    pub(super) fn or(&self, asked: Option<&str>, place: &str) -> Result<Self, SourceError> {
+        let malformed = |bad: BadPlace| SourceError::malformed(place, bad.to_string());
+        asked.map_or_else(|| Ok(self.clone()), |text| text.parse().map_err(malformed))
     }
 
     /// Whether it is a whole id: the same commit for ever.
@@ -129,6 +142,16 @@ mod tests {
         for text in ["..", "a/../b", "C:\\images", "a/\0"] {
             assert!(folder(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_folder_strips_whole_names() {
+        let folder: Folder = "a/b".parse().unwrap();
+        assert_eq!(
+            ["a/b/c/d", "a/bc/d", "a/b", "b"].map(|path| folder.strip(path)),
+            [Some("c/d"), None, None, None]
+        );
+        assert_eq!(Folder::default().strip("a/b"), Some("a/b"));
     }
 
     #[test]
