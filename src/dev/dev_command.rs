@@ -208,7 +208,7 @@ fn app_settings(
         (settings::SERVICE_BUS, addresses.service_bus.clone()),
         (settings::LEDGER, ledger),
         (settings::FACTORY_LAB, factory_lab.to_owned()),
-        (settings::CONFIGURATION, configuration.display().to_string()),
+        (settings::source::CONFIGURATION, configuration.display().to_string()),
         (settings::RESOURCE_MANAGER, addresses.resource_manager.clone()),
         ("IDENTITY_ENDPOINT", identity.endpoint.clone()),
         ("IDENTITY_HEADER", identity.header.clone()),

@@ -1,8 +1,9 @@
 //! The app settings, which reach the handler as environment variables.
 
+pub mod source;
 pub mod webhooks;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use azure_core::{
     credentials::TokenCredential,
@@ -12,12 +13,12 @@ use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions
 use factory_clock::{CLOCK_VARIABLE, Clock};
 use servicebus::ServiceBusClient;
 
+use self::source::SourceSettings;
 use super::ServiceBusOutbox;
 use crate::{
     azure::{Azure, AzureOptions, BlobAuthorization, ResourceId, identity_transport},
     domain::LabId,
     ledger::Ledger,
-    source::Directory,
     steps::Factory,
 };
 
@@ -25,8 +26,6 @@ use crate::{
 pub const LEDGER: &str = "IMAGE_FACTORY_LEDGER";
 /// The resource id of the factory lab; `factoryLab` in factory.json comes before it.
 pub const FACTORY_LAB: &str = "IMAGE_FACTORY_LAB";
-/// The folder with Labs.json and GoldenImages.
-pub const CONFIGURATION: &str = "IMAGE_FACTORY_CONFIGURATION";
 /// Resource Manager's endpoint; the public cloud's where it is not set.
 pub const RESOURCE_MANAGER: &str = "IMAGE_FACTORY_RESOURCE_MANAGER";
 /// The Service Bus connection, by the name that function.json gives it: a connection string (the local stand-in's), or with
@@ -37,6 +36,9 @@ pub const SERVICE_BUS_NAMESPACE: &str = "ServiceBus__fullyQualifiedNamespace";
 /// The client id of a user-assigned identity; the system-assigned one where it is not set.
 pub const CLIENT_ID: &str = "AZURE_CLIENT_ID";
 
+/// What a reference to Key Vault reads like; it stays there where Azure cannot resolve it, and everybody could guess it
+/// (Microsoft, "Use Key Vault references as app settings").
+const UNRESOLVED_REFERENCE: &str = "@Microsoft.KeyVault(";
 const PUBLIC_RESOURCE_MANAGER: &str = "https://management.azure.com";
 
 /// Settings that cannot be used: all of them, each with what to do.
@@ -49,7 +51,7 @@ pub struct Settings {
     ledger: Url,
     ledger_container: String,
     factory_lab: Option<LabId>,
-    configuration: PathBuf,
+    source: SourceSettings,
     resource_manager: Url,
     service_bus: ServiceBus,
     client_id: Option<String>,
@@ -103,10 +105,7 @@ impl Settings {
                 None
             }
         });
-        let configuration = get(CONFIGURATION).map(PathBuf::from);
-        if configuration.is_none() {
-            problems.push(format!("{CONFIGURATION} is not set: the folder with Labs.json and GoldenImages"));
-        }
+        let source = SourceSettings::read(get, &mut problems);
         let resource_manager =
             url(RESOURCE_MANAGER, get(RESOURCE_MANAGER).unwrap_or(PUBLIC_RESOURCE_MANAGER), &mut problems);
         let service_bus = match (get(SERVICE_BUS), get(SERVICE_BUS_NAMESPACE)) {
@@ -126,10 +125,10 @@ impl Settings {
                 None
             }
         };
-        match (ledger, configuration, resource_manager, service_bus, clock) {
+        match (ledger, source, resource_manager, service_bus, clock) {
             (
                 Some((ledger, ledger_container)),
-                Some(configuration),
+                Some(source),
                 Some(resource_manager),
                 Some(service_bus),
                 Some(clock),
@@ -137,7 +136,7 @@ impl Settings {
                 ledger,
                 ledger_container,
                 factory_lab,
-                configuration,
+                source,
                 resource_manager,
                 service_bus,
                 client_id: get(CLIENT_ID).map(str::to_owned),
@@ -162,13 +161,13 @@ impl Settings {
         };
         let azure = Azure::new(AzureOptions {
             resource_manager: self.resource_manager,
-            credential,
+            credential: credential.clone(),
             transport: None,
             clock: self.clock.clone(),
         })?;
         let container = azure.container(&self.ledger, &self.ledger_container, BlobAuthorization::Bearer)?;
         let outbox = Arc::new(ServiceBusOutbox::new(&client));
-        let source = Arc::new(Directory::new(self.configuration));
+        let source = self.source.source(credential, self.clock.clone());
         Ok(Factory::new(azure, Ledger::new(container), outbox, source, self.clock, self.factory_lab))
     }
 }

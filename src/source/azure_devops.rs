@@ -71,8 +71,9 @@ impl AzureDevOps {
 
     fn name(&self) -> String {
         let AzureDevOpsOptions { organization, project, repository, .. } = &self.options;
-        let organization = organization.path().trim_matches('/');
-        format!("Azure DevOps repository {organization}/{project}/{repository}")
+        let (host, path) =
+            (organization.host_str().unwrap_or_default(), organization.path().trim_end_matches('/'));
+        format!("Azure DevOps repository {host}{path}/{project}/{repository}")
     }
 
     async fn authorization(&self, place: &str) -> Result<HeaderValue, SourceError> {

@@ -1,4 +1,4 @@
-use super::*;
+use super::{source::CONFIGURATION, *};
 
 const GUID: &str = "8d9f1e4a-1111-4222-8333-444455556666";
 const KEY: &str = "c2VjcmV0a2V5c2VjcmV0a2V5";
@@ -35,7 +35,6 @@ fn good_settings_are_taken_with_the_public_clouds_endpoint_and_the_systems_clock
     assert_eq!(settings.resource_manager.as_str(), "https://management.azure.com/");
     assert_eq!(settings.ledger.as_str(), "https://acct.blob.core.windows.net/");
     assert_eq!(settings.ledger_container, "image-factory");
-    assert_eq!(settings.configuration, PathBuf::from("/home/site/wwwroot/config"));
     assert_eq!(settings.clock.speed(), 1.0);
     assert!(settings.client_id.is_none());
     assert!(

@@ -2,25 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use super::{
+    UNRESOLVED_REFERENCE,
+    source::{BRANCH, REPOSITORY, branch},
+};
 use crate::{
     domain::commit_event::{Repository, Watched},
     secret::Secret,
 };
 
-/// The repository whose commits start runs: `https://github.com/owner/repository` or
-/// `https://dev.azure.com/organization/project/_git/repository`.
-pub const REPOSITORY: &str = "IMAGE_FACTORY_REPOSITORY";
-/// The branch whose commits start runs; `main` where it is not set.
-pub const BRANCH: &str = "IMAGE_FACTORY_BRANCH";
 /// The secret of GitHub's webhook.
 pub const GITHUB_WEBHOOK_SECRET: &str = "IMAGE_FACTORY_GITHUB_WEBHOOK_SECRET";
 /// The password of the service hook of Azure DevOps.
 pub const AZURE_DEVOPS_WEBHOOK_SECRET: &str = "IMAGE_FACTORY_AZURE_DEVOPS_WEBHOOK_SECRET";
 
-/// What a reference to Key Vault reads like; it stays there where Azure cannot resolve it, and everybody could guess it
-/// (Microsoft, "Use Key Vault references as app settings").
-const UNRESOLVED_REFERENCE: &str = "@Microsoft.KeyVault(";
-const DEFAULT_BRANCH: &str = "main";
 /// A secret that can be guessed is none: whoever knows it starts runs, and everybody may try.
 const SHORTEST_SECRET: usize = 16;
 
@@ -57,11 +52,9 @@ impl Webhooks {
             Err(error) => return Self::NotSetUp(vec![format!("{REPOSITORY}: {error}")]),
         };
         let mut problems = Vec::new();
-        let branch = get(BRANCH).unwrap_or(DEFAULT_BRANCH);
+        let branch = branch(get);
         if branch.starts_with("refs/") || branch.starts_with('<') {
-            problems.push(format!(
-                "{BRANCH} is no branch's name; expected one such as main, without refs/heads/"
-            ));
+            problems.push(format!("{BRANCH} is no branch's name; expected one such as main"));
         }
         let name = match repository {
             Repository::GitHub { .. } => GITHUB_WEBHOOK_SECRET,
@@ -151,8 +144,8 @@ mod tests {
             problems(&[(REPOSITORY, "https://x:t0ken@github.com/a/b"), (GITHUB_WEBHOOK_SECRET, SECRET)]);
         assert!(token.starts_with(REPOSITORY) && !token.contains("t0ken"), "{token}");
         let branch =
-            problems(&[(REPOSITORY, GITHUB), (BRANCH, "refs/heads/main"), (GITHUB_WEBHOOK_SECRET, SECRET)]);
-        assert!(branch.starts_with(BRANCH) && branch.contains("without refs/heads/"), "{branch}");
+            problems(&[(REPOSITORY, GITHUB), (BRANCH, "refs/tags/v1"), (GITHUB_WEBHOOK_SECRET, SECRET)]);
+        assert!(branch.starts_with(BRANCH), "{branch}");
         let taken = read(&[(REPOSITORY, GITHUB), (GITHUB_WEBHOOK_SECRET, SECRET)]);
         assert!(!format!("{taken:?}").contains(SECRET));
     }

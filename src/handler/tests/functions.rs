@@ -126,7 +126,7 @@ fn the_sample_has_every_setting_that_is_needed_and_none_that_nobody_reads() {
     for needed in [
         settings::LEDGER,
         settings::FACTORY_LAB,
-        settings::CONFIGURATION,
+        settings::source::CONFIGURATION,
         settings::SERVICE_BUS_NAMESPACE,
         webhooks::REPOSITORY,
         webhooks::BRANCH,

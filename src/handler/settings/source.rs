@@ -1,0 +1,288 @@
+//! The settings that say where the configuration comes from.
+
+use std::{path::PathBuf, sync::Arc};
+
+use azure_core::{credentials::TokenCredential, http::Url};
+use factory_clock::Clock;
+use percent_encoding::percent_decode_str;
+
+use super::UNRESOLVED_REFERENCE;
+use crate::{
+    secret::Secret,
+    source::{
+        AzureDevOps, AzureDevOpsOptions, DevOpsAccess, Folder, GitHub, GitHubOptions, Local, PUBLIC_API,
+        Revision, Source,
+    },
+};
+
+/// A folder with the configuration, or a git repository, of this machine. It comes before the repository of a host.
+pub const CONFIGURATION: &str = "IMAGE_FACTORY_CONFIGURATION";
+/// A repository of GitHub or Azure DevOps: `https://github.com/owner/repository` or
+/// `https://dev.azure.com/organization/project/_git/repository`.
+pub const REPOSITORY: &str = "IMAGE_FACTORY_REPOSITORY";
+/// The branch whose newest commit is fetched where a run names none; `main` where it is not set.
+pub const BRANCH: &str = "IMAGE_FACTORY_BRANCH";
+/// The folder of the repository that has the configuration; the repository's own where it is not set.
+pub const FOLDER: &str = "IMAGE_FACTORY_FOLDER";
+/// A token that may read the repository.
+pub const TOKEN: &str = "IMAGE_FACTORY_REPOSITORY_TOKEN";
+/// The API of a GitHub Enterprise server, such as `https://git.example.org/api/v3`.
+pub const GITHUB_API: &str = "IMAGE_FACTORY_GITHUB_API";
+
+const DEFAULT_BRANCH: &str = "main";
+const EXPECTED: &str = "expected https://github.com/<owner>/<repository> or \
+                        https://dev.azure.com/<organization>/<project>/_git/<repository>";
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub struct SourceSettings {
+    place: Place,
+    branch: Revision,
+    folder: Folder,
+    token: Option<Secret<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Local(PathBuf),
+    GitHub { api: Url, owner: String, repository: String },
+    AzureDevOps { organization: Url, project: String, repository: String },
+}
+
+impl SourceSettings {
+    /// Reads them; what is wrong goes to the problems.
+    pub fn read<'a>(get: impl Fn(&str) -> Option<&'a str>, problems: &mut Vec<String>) -> Option<Self> {
+        let before = problems.len();
+        let place = match (get(CONFIGURATION), get(REPOSITORY)) {
+            (Some(path), _) => Some(Place::Local(path.into())),
+            (None, Some(text)) => place(text, get(GITHUB_API)).map_err(|problem| problems.push(problem)).ok(),
+            (None, None) => {
+                problems.push(format!(
+                    "{CONFIGURATION} is not set: the folder with Labs.json and GoldenImages; or set {REPOSITORY} to the \
+                     repository that holds them"
+                ));
+                None
+            }
+        };
+        let branch = branch(&get).parse();
+        let branch = branch.map_err(|error| problems.push(format!("{BRANCH}: {error}"))).ok();
+        let folder = get(FOLDER).unwrap_or_default().parse();
+        let folder = folder.map_err(|error| problems.push(format!("{FOLDER}: {error}"))).ok();
+        let token = get(TOKEN);
+        // The value is not repeated.
+        if token.is_some_and(|token| token.starts_with(UNRESOLVED_REFERENCE)) {
+            problems.push(format!(
+                "{TOKEN} is a reference to Key Vault that Azure could not resolve: see the app's environment variables in the \
+                 portal"
+            ));
+        }
+        let token = token.map(|token| Secret::new(token.to_owned()));
+        match (place, branch, folder) {
+            (Some(place), Some(branch), Some(folder)) if problems.len() == before => {
+                Some(Self { place, branch, folder, token })
+            }
+            _ => None,
+        }
+    }
+
+    /// The source. Opens no connection yet.
+    pub fn source(self, credential: Arc<dyn TokenCredential>, clock: Clock) -> Arc<dyn Source> {
+        let Self { place, branch, folder, token } = self;
+        match place {
+            Place::Local(path) => Arc::new(Local::new(path, branch, folder)),
+            Place::GitHub { api, owner, repository } => {
+                let options = GitHubOptions { api, owner, repository, branch, folder, token };
+                Arc::new(GitHub::new(options, clock))
+            }
+            Place::AzureDevOps { organization, project, repository } => {
+                let access = token.map_or(DevOpsAccess::Identity(credential), DevOpsAccess::Token);
+                let options =
+                    AzureDevOpsOptions { organization, project, repository, branch, folder, access };
+                Arc::new(AzureDevOps::new(options, clock))
+            }
+        }
+    }
+}
+
+/// The configured branch, by its short name.
+pub(super) fn branch<'a>(get: impl Fn(&str) -> Option<&'a str>) -> &'a str {
+    let branch = get(BRANCH).unwrap_or(DEFAULT_BRANCH);
+    branch.strip_prefix("refs/heads/").unwrap_or(branch)
+}
+
+/// The repository at an address, as it is copied from a browser or for `git clone`.
+fn place(text: &str, api: Option<&str>) -> Result<Place, String> {
+    // Without the value: what is put here by mistake may hold a password.
+    let bad = || format!("{REPOSITORY} is no address of a repository: {EXPECTED}");
+    let mut url: Url = text.parse().map_err(|_| bad())?;
+    // Clone URLs of Azure DevOps begin with the organisation's name as a user's.
+    let is_clean = url.password().is_none() && url.set_username("").is_ok();
+    if !is_clean || !url.has_host() || !matches!(url.scheme(), "https" | "http") {
+        return Err(bad());
+    }
+    let names: Option<Vec<String>> = url.path_segments().map(|names| {
+        let names = names.map(|name| percent_decode_str(name).decode_utf8_lossy().into_owned());
+        names.filter(|name| !name.is_empty()).collect()
+    });
+    let names = names.unwrap_or_default();
+    if !names.iter().all(|name| is_name(name)) {
+        return Err(bad());
+    }
+    let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    if let Some(at) = names.iter().position(|name| *name == "_git") {
+        let [repository] = names[at + 1..] else { return Err(bad()) };
+        // Old addresses name the organisation in the host; a project's first repository has its name, which may be left out.
+        let least = usize::from(!host.ends_with(".visualstudio.com"));
+        let (organization, project) = match names[..at] {
+            [ref organization @ .., project] if organization.len() >= least => (organization, project),
+            ref organization if organization.len() >= least => (organization, repository),
+            _ => return Err(bad()),
+        };
+        let mut at_host = url.clone();
+        at_host.set_path(&organization.join("/"));
+        at_host.set_query(None);
+        at_host.set_fragment(None);
+        let (project, repository) = (project.to_owned(), repository.to_owned());
+        return Ok(Place::AzureDevOps { organization: at_host, project, repository });
+    }
+    let [owner, repository] = names[..] else { return Err(bad()) };
+    let api = match api {
+        Some(api) => api,
+        None if host == "github.com" => PUBLIC_API,
+        None => return Err(format!("{}; of a GitHub Enterprise server set {GITHUB_API} too", bad())),
+    };
+    let api = api.parse().map_err(|error| format!("{GITHUB_API} is no URL: {error}"))?;
+    let repository = repository.strip_suffix(".git").unwrap_or(repository).to_owned();
+    Ok(Place::GitHub { api, owner: owner.to_owned(), repository })
+}
+
+/// Whether this can be a name: neither another place nor the sample's own text.
+fn is_name(name: &str) -> bool {
+    let is_dots = name.chars().all(|c| c == '.');
+    !is_dots && !name.contains(|c: char| c.is_control() || r#"/\<>:"|?*"#.contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<SourceSettings, Vec<String>> {
+        let variables: BTreeMap<&str, &str> = pairs.iter().copied().collect();
+        let mut problems = Vec::new();
+        SourceSettings::read(|name| variables.get(name).copied(), &mut problems).ok_or(problems)
+    }
+
+    fn of(address: &str) -> Option<(String, String, String)> {
+        match read(&[(REPOSITORY, address)]).ok()?.place {
+            Place::GitHub { api, owner, repository } => Some((api.to_string(), owner, repository)),
+            Place::AzureDevOps { organization, project, repository } => {
+                Some((organization.to_string(), project, repository))
+            }
+            Place::Local(_) => None,
+        }
+    }
+
+    #[test]
+    fn addresses_are_taken_as_browsers_and_clones_show_them() {
+        let parts = |a: &str, b: &str, c: &str| Some((a.to_owned(), b.to_owned(), c.to_owned()));
+        for address in [
+            "https://github.com/octo/images",
+            "https://GitHub.com/octo/images.git",
+            "https://github.com/octo/images/",
+        ] {
+            assert_eq!(of(address), parts("https://api.github.com/", "octo", "images"), "{address}");
+        }
+        let azure = "https://dev.azure.com/contoso";
+        for (address, organization, project) in [
+            ("https://dev.azure.com/contoso/Image%20Factory/_git/images", azure, "Image Factory"),
+            (
+                "https://contoso@dev.azure.com/contoso/Image%20Factory/_git/images?version=GBmain",
+                azure,
+                "Image Factory",
+            ),
+            ("https://dev.azure.com/contoso/_git/images", azure, "images"),
+            (
+                "https://contoso.visualstudio.com/Factory/_git/images",
+                "https://contoso.visualstudio.com/",
+                "Factory",
+            ),
+            ("https://contoso.visualstudio.com/_git/images", "https://contoso.visualstudio.com/", "images"),
+            (
+                "https://tfs.example.org/tfs/Main/Factory/_git/images",
+                "https://tfs.example.org/tfs/Main",
+                "Factory",
+            ),
+        ] {
+            assert_eq!(of(address), parts(organization, project, "images"), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_repositorys_address_is_refused_and_not_repeated() {
+        for address in [
+            "images",
+            "git@github.com:octo/images.git",
+            "ssh://git@github.com/octo/images",
+            "https://github.com/octo",
+            "https://github.com/octo/images/tree/main",
+            "https://github.com/<owner>/<repository>",
+            "https://ada:p4ssw0rd@github.com/octo/images",
+            "https://github.com/octo/%2E%2E%2Fimages",
+            "https://dev.azure.com/contoso/Factory/_git",
+            "https://dev.azure.com/_git/images",
+            "https://git.example.org/octo/images",
+        ] {
+            let problems = read(&[(REPOSITORY, address)]).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].starts_with(REPOSITORY), "{address}: {problems:?}");
+            assert!(!problems[0].contains("p4ssw0rd") && problems[0].contains(EXPECTED), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn an_enterprise_server_is_known_by_its_api() {
+        let own = [
+            (REPOSITORY, "https://git.example.org/octo/images"),
+            (GITHUB_API, "https://git.example.org/api/v3"),
+        ];
+        let Place::GitHub { api, .. } = read(&own).unwrap().place else { panic!("not GitHub") };
+        assert_eq!(api.as_str(), "https://git.example.org/api/v3");
+        assert!(read(&[own[0], (GITHUB_API, "api")]).unwrap_err()[0].starts_with(GITHUB_API));
+        assert!(read(&own[..1]).unwrap_err()[0].contains(GITHUB_API), "what is missing is told");
+    }
+
+    #[test]
+    fn a_folder_of_this_machine_comes_first_and_one_of_both_is_needed() {
+        let both = [(CONFIGURATION, "/conf"), (REPOSITORY, "https://github.com/<owner>/<repository>")];
+        assert_eq!(read(&both).unwrap().place, Place::Local("/conf".into()));
+        let problems = read(&[]).unwrap_err();
+        assert!(problems[0].starts_with(CONFIGURATION) && problems[0].contains(REPOSITORY), "{problems:?}");
+    }
+
+    #[test]
+    fn branch_and_folder_have_defaults_and_are_checked() {
+        let with = |name, value| read(&[(REPOSITORY, "https://github.com/octo/images"), (name, value)]);
+        let settings = with(BRANCH, "refs/heads/release/2026").unwrap();
+        assert_eq!((settings.branch.as_str(), settings.folder.names().len()), ("release/2026", 0));
+        let settings = with(FOLDER, "/ImageFactoryConfiguration/").unwrap();
+        assert_eq!(
+            (settings.branch.as_str(), settings.folder.to_string().as_str()),
+            ("main", "ImageFactoryConfiguration")
+        );
+        for (name, value) in [(BRANCH, "a b"), (FOLDER, "../other")] {
+            let problems = with(name, value).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].starts_with(name), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_printed_and_a_reference_that_was_not_resolved_is_none() {
+        let with = |token| read(&[(REPOSITORY, "https://github.com/octo/images"), (TOKEN, token)]);
+        assert!(!format!("{:?}", with("ghp_hunter2").unwrap()).contains("hunter2"));
+        let problems =
+            with("@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/t)").unwrap_err();
+        assert!(problems[0].starts_with(TOKEN) && problems[0].contains("Key Vault"), "{problems:?}");
+    }
+}
