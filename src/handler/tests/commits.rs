@@ -7,7 +7,10 @@ use sha2::Sha256;
 use super::*;
 use crate::{
     domain::{RunReason, messages::Step},
-    handler::settings::webhooks::{AZURE_DEVOPS_WEBHOOK_SECRET, GITHUB_WEBHOOK_SECRET, REPOSITORY},
+    handler::settings::{
+        source::REPOSITORY,
+        webhooks::{AZURE_DEVOPS_WEBHOOK_SECRET, GITHUB_WEBHOOK_SECRET},
+    },
     ledger::{Key, RunRecord},
 };
 

@@ -115,7 +115,7 @@ fn the_sample_as_it_is_takes_nobodys_commit_events() {
     assert!(matches!(Webhooks::read(&sample), Webhooks::NotSetUp(_)));
     // Not even with the repository filled in: what the sample has for secrets everybody knows.
     for repository in ["https://github.com/a/b", "https://dev.azure.com/a/b/_git/c"] {
-        sample.insert(webhooks::REPOSITORY.to_owned(), repository.to_owned());
+        sample.insert(settings::source::REPOSITORY.to_owned(), repository.to_owned());
         assert!(matches!(Webhooks::read(&sample), Webhooks::NotSetUp(_)), "{repository}");
     }
 }
@@ -128,8 +128,8 @@ fn the_sample_has_every_setting_that_is_needed_and_none_that_nobody_reads() {
         settings::FACTORY_LAB,
         settings::source::CONFIGURATION,
         settings::SERVICE_BUS_NAMESPACE,
-        webhooks::REPOSITORY,
-        webhooks::BRANCH,
+        settings::source::REPOSITORY,
+        settings::source::BRANCH,
         webhooks::GITHUB_WEBHOOK_SECRET,
         webhooks::AZURE_DEVOPS_WEBHOOK_SECRET,
         "CleanupSchedule",

@@ -99,7 +99,7 @@ fn record() -> RunRecord {
 fn of_many_builds_those_with_large_disks_begin_first() {
     let of = |number: usize| RunBuild {
         image_path: ImagePath::parse(&format!("Image{number}.json")).unwrap(),
-        is_small: number % 2 == 0,
+        is_small: number.is_multiple_of(2),
         ..record().builds.remove(0)
     };
     let record = |builds| RunRecord { builds: (0..builds).map(of).collect(), ..record() };
