@@ -88,6 +88,10 @@ pub struct StepState {
     /// What it waits for, in words for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub waiting_for: String,
+    /// How often the step wrote something down in the middle of a turn. Of two invocations for one message, the one that knows
+    /// another number was overtaken.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub written_ahead: u32,
     /// Transient failures in a row.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub troubles: u32,
@@ -112,6 +116,7 @@ impl StepState {
             ended_at: None,
             ending: None,
             waiting_for: String::new(),
+            written_ahead: 0,
             troubles: 0,
             failing: None,
             failing_since: None,

@@ -182,7 +182,7 @@ pub async fn take<S: ItemStep>(
 
     let mut lost = false;
     let change = |stored: &mut S::Record| {
-        lost = !put(stored, S::STEP, &state, message.attempt);
+        lost = !put(stored, S::STEP, &state, state.written_ahead, message.attempt);
         !lost
     };
     let known = Some((record, etag));
@@ -196,11 +196,13 @@ pub async fn take<S: ItemStep>(
     }
 }
 
-/// Puts a step's state into its item's document. `false`: another invocation took this turn meanwhile; then its state stands,
-/// and it sends the next message.
-fn put<R: Record>(stored: &mut R, step: Queue, state: &StepState, attempt: u32) -> bool {
-    let theirs = stored.step(step);
-    let lost = theirs.is_some_and(|theirs| theirs.attempt > attempt || theirs.ending.is_some());
+/// Puts a step's state into its item's document, where it wrote ahead `written_ahead` times so far. `false`: another invocation
+/// took this turn meanwhile; then its state stands, and it sends the next message. Should it die first, its own message comes again.
+fn put<R: Record>(stored: &mut R, step: Queue, state: &StepState, written_ahead: u32, attempt: u32) -> bool {
+    let is_ahead = |theirs: &StepState| {
+        theirs.attempt > attempt || theirs.ending.is_some() || theirs.written_ahead != written_ahead
+    };
+    let lost = stored.step(step).is_some_and(is_ahead);
     if !lost {
         stored.steps_mut().insert(step, state.clone());
     }
@@ -216,14 +218,18 @@ fn put<R: Record>(stored: &mut R, step: Queue, state: &StepState, attempt: u32) 
 pub async fn write_ahead<S: ItemStep>(
     factory: &Factory,
     key: &Key,
-    state: &StepState,
+    state: &mut StepState,
 ) -> Result<bool, AzureError> {
+    let next = StepState { written_ahead: state.written_ahead.saturating_add(1), ..state.clone() };
     let mut lost = false;
     let change = |stored: &mut S::Record| {
-        lost = !put(stored, S::STEP, state, state.attempt);
+        lost = !put(stored, S::STEP, &next, state.written_ahead, state.attempt);
         !lost
     };
     factory.ledger.update::<S::Record>(key, change).await?;
+    if !lost {
+        *state = next;
+    }
     Ok(!lost)
 }
 
@@ -399,5 +405,25 @@ mod tests {
     fn a_copy_of_the_last_message_repeats_what_it_sent_and_older_ones_do_nothing() {
         assert_eq!([1, 2].map(|attempt| word(&state(3, false), attempt)), ["stale", "repeat"]);
         assert_eq!([2, 3].map(|attempt| word(&state(3, true), attempt)), ["stale", "repeat"]);
+    }
+
+    #[test]
+    fn what_one_invocation_wrote_ahead_is_not_undone_by_another_for_the_same_message() {
+        use crate::steps::fixtures::{copy, with};
+
+        const STEP: Queue = Queue::RetireImages;
+        let noted = |written_ahead, retired: &[&str]| {
+            let mut state = StepState { written_ahead, ..state(2, false) };
+            state.facts.retired = retired.iter().map(|name| (*name).to_owned()).collect();
+            state
+        };
+        let read = noted(0, &[]);
+        let mut stored = crate::ledger::CopyRecord { steps: with([(STEP, read.clone())]), ..copy() };
+        assert!(put(&mut stored, STEP, &noted(1, &["old"]), 0, 2), "it notes what goes");
+        // The other one has read before that, met trouble, and wants to wait.
+        assert!(!put(&mut stored, STEP, &StepState { attempt: 3, ..read }, 0, 2));
+        assert_eq!(stored.step(STEP).unwrap().facts.retired, ["old"]);
+        assert!(put(&mut stored, STEP, &StepState { attempt: 3, ..noted(1, &["old"]) }, 1, 2));
+        assert_eq!(stored.step(STEP).unwrap().attempt, 3);
     }
 }
