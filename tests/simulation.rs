@@ -52,15 +52,21 @@ fn nothing_is_lost_where_each_kind_of_fault_strikes_often() {
 #[test]
 fn a_seed_replays_exactly_event_by_event() {
     let telling = Telling { keep_trace: true, ..Telling::default() };
-    let scenario = Scenario::draw(7, Size::default(), &FaultRates::all());
-    let first = story::tell(&scenario, &telling).unwrap();
-    let again = story::tell(&scenario, &telling).unwrap();
-    assert!(first.seen.trace.len() > 500, "{} events", first.seen.trace.len());
-    for (number, (one, other)) in first.seen.trace.iter().zip(&again.seen.trace).enumerate() {
-        assert_eq!(one, other, "event {number}");
-    }
-    assert_eq!(first.seen.trace.len(), again.seen.trace.len());
-    assert_eq!(first.struck, again.struck);
+    // In the second one an instance dies with several invocations in hand: who waits for that must hear of it in one order.
+    let [first, _] = [7, 5032].map(|seed| {
+        let scenario = Scenario::draw(seed, Size::default(), &FaultRates::all());
+        let first = story::tell(&scenario, &telling).unwrap();
+        assert!(first.seen.trace.len() > 500, "{} events", first.seen.trace.len());
+        for _ in 0..3 {
+            let again = story::tell(&scenario, &telling).unwrap();
+            for (number, (one, other)) in first.seen.trace.iter().zip(&again.seen.trace).enumerate() {
+                assert_eq!(one, other, "event {number} of seed {seed}");
+            }
+            assert_eq!(first.seen.trace.len(), again.seen.trace.len());
+            assert_eq!(first.struck, again.struck);
+        }
+        first
+    });
     let other = story::tell(&Scenario::draw(8, Size::default(), &FaultRates::all()), &telling).unwrap();
     assert_ne!(first.seen.trace, other.seen.trace);
 }

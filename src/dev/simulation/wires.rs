@@ -3,11 +3,14 @@
 //! Every call has an I/O point before it and one after its effect; the points are numbered in the order in which they are
 //! reached. At each of them the instance can die: then nothing of it goes on.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use azure_core::http::{AsyncRawResponse, HttpClient, Request};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::{
     faults::HostFault,
@@ -20,29 +23,36 @@ use crate::steps::{Envelope, Outbox, OutboxError};
 pub struct Life {
     /// Its number, for traces.
     pub number: u32,
-    died: watch::Sender<bool>,
+    is_over: AtomicBool,
+    /// Wakes those that wait in the order in which they came. A `watch` channel wakes them in a random one, and a seed would not
+    /// be the same story twice.
+    died: Notify,
 }
 
 impl Life {
     /// A new life.
     pub fn new(number: u32) -> Arc<Self> {
-        Arc::new(Self { number, died: watch::Sender::new(false) })
+        Arc::new(Self { number, is_over: AtomicBool::new(false), died: Notify::new() })
     }
 
     /// Comes back when this life has ended.
     pub async fn ended(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.died.subscribe().wait_for(|died| *died).await;
+        // Made before the look, so that an end between the two is not missed.
+        let died = self.died.notified();
+        if !self.is_over() {
+            died.await;
+        }
     }
 
     /// Ends it.
     pub fn end(&self) {
-        self.died.send_replace(true);
+        self.is_over.store(true, Ordering::Relaxed);
+        self.died.notify_waiters();
     }
 
     /// Whether it has ended.
     pub fn is_over(&self) -> bool {
-        *self.died.borrow()
+        self.is_over.load(Ordering::Relaxed)
     }
 }
 
