@@ -129,9 +129,7 @@ async fn sweep_vhds(
             let is_copy = !is_capture(&blob.name, &vm);
             if is_copy && runs.of_copy(&run, vm.as_str(), &Key::lab_part(lab)) == Life::Over {
                 clean = false;
-                if storage.stop_copy(&blob.name).await? {
-                    storage.container.delete(&blob.name).await?;
-                }
+                storage.discard(&blob.name).await?;
                 done.removed.push(format!("VHD {} of lab {}", blob.name, lab.lab_name()));
             }
         }
