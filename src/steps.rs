@@ -26,6 +26,7 @@ mod turnstile;
 use std::sync::Arc;
 
 use factory_clock::Clock;
+use tracing::warn;
 
 pub use outbox::{Envelope, Outbox, OutboxError};
 pub use turn::{StepError, Told};
@@ -41,6 +42,10 @@ use crate::{
 };
 use lab_storage::LabStorages;
 use turnstile::Turnstile;
+
+/// From this delivery on a message is not given back because what follows it cannot be sent: a host delivers it again at once,
+/// and after the tenth time (`maxDeliveryCount`) it would be a dead letter although the ledger has its turn.
+const LAST_DELIVERY: u32 = 5;
 
 /// Everything that steps may touch.
 #[derive(Clone)]
@@ -76,12 +81,22 @@ impl Factory {
         Self { azure, ledger, outbox, source, clock, factory_lab, storages, turnstile }
     }
 
-    /// Handles one message: the whole of an invocation.
+    /// Handles one message: the whole of an invocation. `delivery` counts from 1 how often Service Bus has delivered it.
     ///
     /// # Errors
     /// Only where a later delivery of the same message must be tried or the message is of no use: it names no item of the
     /// ledger, or the next message could not be sent. Trouble with Azure is no error; the message is scheduled again.
-    pub async fn handle(&self, message: &Message) -> Result<Told, StepError> {
+    pub async fn handle(&self, message: &Message, delivery: u32) -> Result<Told, StepError> {
+        match self.turn(message).await {
+            Err(StepError::Unsent(error)) if delivery >= LAST_DELIVERY => {
+                warn!(%error, delivery, "what follows is left to cleanup");
+                Ok(Told(format!("{error}; cleanup sends what follows")))
+            }
+            other => other,
+        }
+    }
+
+    async fn turn(&self, message: &Message) -> Result<Told, StepError> {
         let build = |path| Key::build(&message.run, &VmName::derive(&message.run, path));
         let copy = |path, lab| Key::copy(&message.run, &VmName::derive(&message.run, path), lab);
         match &message.step {

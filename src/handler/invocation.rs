@@ -24,7 +24,12 @@ pub const CLEANUP: &str = "cleanup";
 #[derive(Debug)]
 pub enum Invocation {
     /// A message of a step's queue.
-    Step(Box<Message>),
+    Step {
+        /// The message.
+        message: Box<Message>,
+        /// How often Service Bus has delivered it, this time included.
+        delivery: u32,
+    },
     /// A tick of the cleanup timer.
     Cleanup,
 }
@@ -53,6 +58,20 @@ pub enum Unusable {
 struct Envelope {
     #[serde(rename = "Data")]
     data: Map<String, Value>,
+    #[serde(rename = "Metadata", default)]
+    metadata: Map<String, Value>,
+}
+
+impl Envelope {
+    /// The host writes trigger metadata as JSON in texts; a message that is started by hand counts 0.
+    fn delivery(&self) -> u32 {
+        let count = match self.metadata.get("DeliveryCount") {
+            Some(Value::String(text)) => text.parse().ok(),
+            Some(value) => value.as_u64().and_then(|count| u32::try_from(count).ok()),
+            None => None,
+        };
+        count.unwrap_or(1)
+    }
 }
 
 impl Invocation {
@@ -84,13 +103,14 @@ impl Invocation {
             }
             other => return Err(Unusable::NotBinary(format!("it is {}", kind(other)))),
         };
-        Ok(Self::Step(Box::new(Message::parse(queue, &bytes)?)))
+        let message = Box::new(Message::parse(queue, &bytes)?);
+        Ok(Self::Step { message, delivery: envelope.delivery() })
     }
 
     /// The span of its log lines, which says what it is about. Made with all its fields at once: the formatter reads back and
     /// writes anew what a span holds each time that a field is added.
     pub fn span(&self) -> Span {
-        let Self::Step(message) = self else { return Span::none() };
+        let Self::Step { message, .. } = self else { return Span::none() };
         let (image, lab) = match &message.step {
             Step::StartRun(_) => (None, None),
             Step::CreateVm(step) | Step::CaptureImage(step) | Step::DeleteVm(step) => {
@@ -109,8 +129,8 @@ impl Invocation {
     /// Why the message must be delivered again.
     pub async fn run(&self, factory: &Factory) -> Result<String, String> {
         match self {
-            Self::Step(message) => {
-                factory.handle(message).await.map(|told| told.0).map_err(|error| error.to_string())
+            Self::Step { message, delivery } => {
+                factory.handle(message, *delivery).await.map(|told| told.0).map_err(|error| error.to_string())
             }
             Self::Cleanup => cleanup::tick(factory).await.map_err(|error| error.to_string()),
         }
@@ -125,5 +145,26 @@ fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "an array; function.json must not say \"cardinality\": \"many\"",
         Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_tells_how_often_it_has_delivered_a_message() {
+        let delivery = |metadata: &str| {
+            let message = BASE64.encode(r#"{"version":1,"run":"r","imagePath":"A.json"}"#);
+            let body = format!(r#"{{"Data":{{"message":"{message}"}}{metadata}}}"#);
+            match Invocation::parse("create-vm", body.as_bytes()) {
+                Ok(Invocation::Step { delivery, .. }) => delivery,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(delivery(r#","Metadata":{"DeliveryCount":"7"}"#), 7);
+        assert_eq!(delivery(r#","Metadata":{"DeliveryCount":7}"#), 7);
+        assert_eq!(delivery(r#","Metadata":{"DeliveryCount":[]}"#), 1);
+        assert_eq!(delivery(""), 1);
     }
 }

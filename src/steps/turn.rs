@@ -118,9 +118,12 @@ pub enum StepError {
     /// it. The message ends where dead letters are seen; once people have mended it, cleanup finds the item overdue.
     #[error("{0}")]
     Ledger(AzureError),
-    /// The next message could not be sent.
+    /// The message could not be sent again, and nothing of its turn is in the ledger.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    /// What follows could not be sent. The ledger has the turn: another delivery repeats it, and so does cleanup.
+    #[error(transparent)]
+    Unsent(OutboxError),
 }
 
 /// Whose turn it is.
@@ -351,7 +354,7 @@ async fn send<S: ItemStep>(
         envelopes.push(Envelope::at(message.numbered(state.attempt), state.wake_at));
     }
     if !envelopes.is_empty() {
-        factory.outbox.send(envelopes).await?;
+        factory.outbox.send(envelopes).await.map_err(StepError::Unsent)?;
     }
     Ok(())
 }

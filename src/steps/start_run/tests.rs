@@ -137,9 +137,9 @@ async fn trouble_while_the_builds_are_written_down_loses_none_of_them() {
         let start = StartRun::of_everything(crate::domain::RunReason::Manual);
         let sent = || example.messages();
         let first = Message::first(RunId::parse("run-1").unwrap(), Step::StartRun(start));
-        example.factory.handle(&first).await.unwrap();
+        example.factory.handle(&first, 1).await.unwrap();
         assert_eq!(sent(), 1, "{url_part}: the run's next message alone");
-        example.factory.handle(&first.numbered(2)).await.unwrap();
+        example.factory.handle(&first.numbered(2), 1).await.unwrap();
         assert_eq!(sent(), 2 + builds as u64, "{url_part}: now the builds' first ones too");
         let listed = example.factory.ledger.builds(&first.run).await.unwrap();
         assert_eq!(listed.len(), builds, "{url_part}");
@@ -155,7 +155,7 @@ mod with_a_ledger {
         azure::{Condition, Container},
         dev::{in_process::InProcess, world},
         ledger::Record as _,
-        steps::fixtures::example,
+        steps::{Envelope, LAST_DELIVERY, Outbox, OutboxError, fixtures::example},
     };
 
     fn first() -> Message {
@@ -192,19 +192,19 @@ mod with_a_ledger {
     #[tokio::test(start_paused = true)]
     async fn a_build_whose_document_is_missing_is_written_down_and_begun_again() {
         let (example, builds) = example().await;
-        example.factory.handle(&first()).await.unwrap();
+        example.factory.handle(&first(), 1).await.unwrap();
         let run = record(&example).await;
         let lost = Key::build(&run.run, &run.builds[0].vm_name);
         assert!(container(&example).delete(&lost.to_string()).await.unwrap());
         let before = example.messages();
-        example.factory.handle(&first().numbered(2)).await.unwrap();
+        example.factory.handle(&first().numbered(2), 1).await.unwrap();
         assert!(example.factory.ledger.read::<BuildRecord>(&lost).await.unwrap().is_some());
         // Duplicate detection drops the first messages that it has just seen; a later look sends them again.
         assert_eq!(record(&example).await.facts(Queue::StartRun).unwrap().begun, FANNED_OUT);
         assert_eq!(example.messages() - before, 1);
         example.clock().sleep(Duration::from_secs(1200)).await;
         let before = example.messages();
-        example.factory.handle(&first().numbered(2)).await.unwrap();
+        example.factory.handle(&first().numbered(2), 1).await.unwrap();
         assert!(example.messages() - before >= builds as u64);
     }
 
@@ -212,23 +212,23 @@ mod with_a_ledger {
     async fn a_run_whose_pinned_configuration_is_gone_before_its_builds_are_written_ends_with_a_reason() {
         let (example, _) = example().await;
         fail(&example, "PUT", "/builds/", 1, 503);
-        example.factory.handle(&first()).await.unwrap();
+        example.factory.handle(&first(), 1).await.unwrap();
         assert_eq!(record(&example).await.status(), ItemStatus::Open);
         assert!(container(&example).delete("configurations/run-1.json").await.unwrap());
-        example.factory.handle(&first().numbered(2)).await.unwrap();
+        example.factory.handle(&first().numbered(2), 1).await.unwrap();
         assert_eq!(failure(&example).await.code, UNUSABLE_CONFIGURATION);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_run_that_lost_builds_for_good_waits_for_the_others_and_then_ends_with_the_reason() {
         let (example, _) = example().await;
-        example.factory.handle(&first()).await.unwrap();
+        example.factory.handle(&first(), 1).await.unwrap();
         assert!(container(&example).delete("configurations/run-1.json").await.unwrap());
         let run = record(&example).await;
         let (lost, others) = run.builds.split_first().unwrap();
         let key = |build: &RunBuild| Key::build(&run.run, &build.vm_name);
         container(&example).delete(&key(lost).to_string()).await.unwrap();
-        example.factory.handle(&first().numbered(2)).await.unwrap();
+        example.factory.handle(&first().numbered(2), 1).await.unwrap();
         assert_eq!(record(&example).await.status(), ItemStatus::Open);
         for build in others {
             let end = |build: &mut BuildRecord| {
@@ -238,7 +238,7 @@ mod with_a_ledger {
             };
             example.factory.ledger.update(&key(build), end).await.unwrap();
         }
-        example.factory.handle(&first().numbered(3)).await.unwrap();
+        example.factory.handle(&first().numbered(3), 1).await.unwrap();
         assert_eq!(failure(&example).await.code, UNUSABLE_CONFIGURATION);
     }
 
@@ -247,25 +247,51 @@ mod with_a_ledger {
         let (example, _) = example().await;
         let (container, spoilt) = (container(&example), b"{\"Labs.json\": 3}".to_vec());
         container.put("configurations/run-1.json", spoilt, &BTreeMap::new(), Condition::None).await.unwrap();
-        example.factory.handle(&first()).await.unwrap();
+        example.factory.handle(&first(), 1).await.unwrap();
         assert_eq!(failure(&example).await.code, crate::ledger::MALFORMED_LEDGER);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_ledger_that_refuses_for_good_is_no_reason_to_wait() {
         let (example, _) = example().await;
-        example.factory.handle(&first()).await.unwrap();
+        example.factory.handle(&first(), 1).await.unwrap();
         for (status, waits) in [(503, true), (403, false)] {
             fail(&example, "GET", "/runs/", 1, status);
-            let handled = example.factory.handle(&first().numbered(2)).await;
+            let handled = example.factory.handle(&first().numbered(2), 1).await;
             assert_eq!(handled.is_ok(), waits, "{status}: {handled:?}");
         }
+    }
+
+    /// An outbox whose queues take nothing.
+    struct Full;
+
+    #[async_trait]
+    impl Outbox for Full {
+        async fn send(&self, _envelopes: Vec<Envelope>) -> Result<(), OutboxError> {
+            Err(OutboxError { queue: "create-vm".to_owned(), reason: "QuotaExceeded".to_owned() })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_sent_is_left_to_cleanup_before_the_message_becomes_a_dead_letter() {
+        let (example, _) = example().await;
+        let factory = Factory { outbox: std::sync::Arc::new(Full), ..(*example.factory).clone() };
+        for delivery in 1..LAST_DELIVERY {
+            let handled = factory.handle(&first(), delivery).await;
+            assert!(matches!(handled, Err(StepError::Unsent(_))), "delivery {delivery}: {handled:?}");
+        }
+        assert!(factory.handle(&first(), LAST_DELIVERY).await.unwrap().0.contains("cleanup sends"));
+
+        fail(&example, "PUT", "/runs/", 10, 503);
+        let unknown = Message { run: RunId::parse("run-2").unwrap(), ..first() };
+        let handled = factory.handle(&unknown, LAST_DELIVERY).await;
+        assert!(matches!(handled, Err(StepError::Outbox(_))), "nobody else knows of it: {handled:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_build_knows_what_the_run_does_beside_it() {
         let (example, builds) = example().await;
-        example.factory.handle(&first()).await.unwrap();
+        example.factory.handle(&first(), 1).await.unwrap();
         let run = record(&example).await;
         let mut copies: BTreeMap<String, usize> = BTreeMap::new();
         let mut documents = Vec::new();

@@ -58,7 +58,7 @@ impl Story {
     }
 
     async fn turn(&self, attempt: u32) -> RunRecord {
-        self.factory.handle(&self.message.numbered(attempt)).await.unwrap();
+        self.factory.handle(&self.message.numbered(attempt), 1).await.unwrap();
         self.factory.ledger.read(&Key::run(&self.message.run)).await.unwrap().unwrap().0
     }
 }
