@@ -12,7 +12,7 @@ use super::{
     pace::{self, Bounds},
     progress::{self, CopyStands},
     tags,
-    turn::{ItemStep, Next},
+    turn::{ItemStep, Next, TakenBack},
 };
 use crate::{
     azure::{AzureError, Condition, Disk, DiskAccess, DiskAccessProgress, OperationUrl},
@@ -69,7 +69,7 @@ impl ItemStep for CaptureImage {
         factory: &Factory,
         record: &BuildRecord,
         state: &mut StepState,
-    ) -> Result<Option<Duration>, AzureError> {
+    ) -> Result<TakenBack, AzureError> {
         let storage = factory.storages.get(&record.factory_lab).await?;
         let name = record.plan.image_name.factory_vhd_blob();
         if storage.stop_copy(&name).await? {
@@ -77,7 +77,8 @@ impl ItemStep for CaptureImage {
             storage.container.delete(&record.plan.image_name.companion_blob()).await?;
             storage.container.delete(&name).await?;
         }
-        Ok(give_back(factory, record, state).await?.then_some(DISK_ACCESS_WAIT))
+        let had_sas = give_back(factory, record, state).await?;
+        Ok(if had_sas { TakenBack::Goes(DISK_ACCESS_WAIT) } else { TakenBack::All })
     }
 
     fn follow_ups(&self, record: &BuildRecord, state: &StepState, _attempt: u32) -> Vec<Message> {

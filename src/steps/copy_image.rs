@@ -11,7 +11,7 @@ use super::{
     pace::{self, Bounds},
     progress::{self, CopyStands},
     tags,
-    turn::{self, ItemStep, Next},
+    turn::{self, ItemStep, Next, TakenBack},
 };
 use crate::{
     azure::{AzureError, CustomImage, CustomImageSpec, Progress, Started},
@@ -163,25 +163,32 @@ impl ItemStep for CopyImage {
         factory: &Factory,
         record: &CopyRecord,
         state: &mut StepState,
-    ) -> Result<Option<Duration>, AzureError> {
+    ) -> Result<TakenBack, AzureError> {
         state.facts.operation = None;
         let storage = match factory.storages.get(&record.lab).await {
             Ok(storage) => storage,
             Err(error) if error.is_transient() => return Err(error),
             // A lab that is not there holds nothing of ours.
-            Err(_) => return Ok(None),
+            Err(_) => return Ok(TakenBack::All),
         };
-        storage.discard(&record.vhd()).await?;
         let (lab, image_name) = (&storage.lab.address, record.image_name.as_str());
-        match factory.azure.custom_image(lab, image_name).await? {
-            Some(image) if tags::made_by(&image.tags, &record.run) => {
+        let image = factory.azure.custom_image(lab, image_name).await?;
+        let image = image.filter(|image| tags::made_by(&image.tags, &record.run));
+        storage.discard(&record.vhd()).await?;
+        match image {
+            // Only its VHD could not be deleted in time. It may be the lab's only good one.
+            Some(image) if is(&image, SUCCEEDED) => {
+                state.facts.custom_image_id = Some(image.id);
+                Ok(TakenBack::Stands)
+            }
+            Some(image) => {
                 let now = factory.clock.now();
                 if !image.is_being_deleted() || pace::stalls(&mut state.facts.begun_at, now) {
                     factory.azure.delete_custom_image(lab, image_name).await?;
                 }
-                Ok(Some(AFTER_DELETION))
+                Ok(TakenBack::Goes(AFTER_DELETION))
             }
-            _ => Ok(None),
+            None => Ok(TakenBack::All),
         }
     }
 

@@ -52,6 +52,17 @@ impl Next {
     }
 }
 
+/// How far taking back what a step made has come.
+#[derive(Debug)]
+pub enum TakenBack {
+    /// Nothing of it is left.
+    All,
+    /// Not done yet: look again after this.
+    Goes(Duration),
+    /// What the step was to make is there after all, only late: it stays, and the step has succeeded.
+    Stands,
+}
+
 /// A step, as the turn sees it.
 #[async_trait]
 pub trait ItemStep: Send + Sync {
@@ -74,7 +85,7 @@ pub trait ItemStep: Send + Sync {
         state: &mut StepState,
     ) -> Result<Next, AzureError>;
 
-    /// Takes away what was half made, before a failure is reported. `Some`: not done yet, look again after this.
+    /// Takes away what was half made, before a failure is reported.
     ///
     /// # Errors
     /// What Azure refused; it is tried again until [`TAKE_BACK_DEADLINE`].
@@ -83,8 +94,8 @@ pub trait ItemStep: Send + Sync {
         _factory: &Factory,
         _record: &Self::Record,
         _state: &mut StepState,
-    ) -> Result<Option<Duration>, AzureError> {
-        Ok(None)
+    ) -> Result<TakenBack, AzureError> {
+        Ok(TakenBack::All)
     }
 
     /// The messages that follow message number `attempt`, besides the step's own next one. A function of the ledger alone,
@@ -280,8 +291,11 @@ async fn advance<S: ItemStep>(
         return Next::Failed(failure);
     }
     match step.take_back(factory, record, state).await {
-        Ok(None) => Next::Failed(failure),
-        Ok(Some(after)) => Next::wait(after, format!("taking back what was half made after: {failure}")),
+        Ok(TakenBack::All) => Next::Failed(failure),
+        Ok(TakenBack::Stands) => Next::Succeeded,
+        Ok(TakenBack::Goes(after)) => {
+            Next::wait(after, format!("taking back what was half made after: {failure}"))
+        }
         Err(error) => {
             if is_key_refused(&error) {
                 factory.storages.forget(&record.labs());

@@ -1,11 +1,15 @@
 //! VHD copies and custom images that do not come to be.
 
+use std::time::Duration;
+
 use azure_sim::{
     fault::{CopyFault, CustomImageFault, Faults},
     work::WorkKind,
 };
 
-use crate::factory::{DATA, Factory, Files, LINUX, WINDOWS, image, scenario};
+use serde_json::json;
+
+use crate::factory::{DATA, Factory, Files, LINUX, WINDOWS, answer, http_fault, image, scenario};
 
 /// What Azure says when it cannot read on.
 const DESCRIPTION: &str = r#"404 ResourceNotFound "Copy failed when reading the source.""#;
@@ -64,6 +68,22 @@ fn a_copy_that_always_fails_fails_its_lab_alone_with_azures_description() {
             assert!(reason.message.contains("Copy failed when reading the source."), "{reason}");
         }
         assert_eq!(factory.work(WorkKind::BlobCopy, INTO_DATA).len(), 6, "three times each");
+    });
+}
+
+#[test]
+fn an_image_that_stands_is_not_taken_back_because_its_vhd_cannot_be_deleted_in_time() {
+    scenario(async {
+        let deadlines = json!({"deadlines": {"copyImage": "PT2H"}});
+        let factory = Factory::new(&Files::with_settings(deadlines)).await;
+        let busy = answer(503, json!({"error": {"code": "ServerBusy", "message": "busy"}}));
+        factory.http_faults([http_fault(Some("DELETE"), "//adata", 0, u32::MAX, busy)]);
+        // Two hours after the copy's deadline taking back would end without having looked.
+        factory.after(Duration::from_secs(4 * 3600), |factory| factory.faults(Faults::default()));
+        let outcome = factory.run().await;
+        factory.assert_succeeded(&outcome);
+        let looked = outcome.run.images.iter().flat_map(|image| &image.labs).filter(|lab| lab.lab_name == DATA);
+        assert!(looked.clone().all(|lab| lab.custom_image_id.is_some()) && looked.count() == 2);
     });
 }
 
