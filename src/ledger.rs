@@ -15,6 +15,7 @@
 //! | `rows/{subscription}.json` | [`Row`]: how far the places for calls of Resource Manager are given away there |
 //! | `sweeps/{run}.json` | [`Sweep`]: which labs cleanup has not found clean yet since the run ended |
 
+mod called_off;
 mod record;
 mod retirement;
 mod row;
@@ -26,6 +27,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+pub use called_off::{CallOffKind, CallOffReason, CalledOff};
 pub use record::{
     BuildRecord, Copied, CopyRecord, Ending, Facts, Failure, ItemStatus, Kept, PlannedBuild, Record,
     RunBuild, RunRecord, Siblings, StepState,
@@ -54,6 +56,8 @@ const WAKE_AT: &str = "wakeat";
 const ENDED_AT: &str = "endedat";
 /// Metadata name of how many copies a captured build has.
 const COPIES: &str = "copies";
+/// Metadata name of how an item was called off.
+const CALLED_OFF: &str = "calledoff";
 
 /// The name of a document, from what it is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +134,8 @@ pub struct Entry {
     pub ended_at: Option<OffsetDateTime>,
     /// How many copies it has (builds that were captured).
     pub copies: Option<usize>,
+    /// How it was called off, unless it failed for another reason.
+    pub called_off: Option<CallOffKind>,
 }
 
 impl From<BlobItem> for Entry {
@@ -141,6 +147,7 @@ impl From<BlobItem> for Entry {
             wake_at: moment(WAKE_AT),
             ended_at: moment(ENDED_AT),
             copies: text(COPIES).and_then(|value| value.parse().ok()),
+            called_off: text(CALLED_OFF).and_then(CallOffKind::from_word),
             key: Key(item.name.clone()),
         }
     }
@@ -285,6 +292,7 @@ impl Ledger {
         put(WAKE_AT, record.wake_at().and_then(|at| at.format(&Rfc3339).ok()));
         put(ENDED_AT, record.ended_at().and_then(|at| at.format(&Rfc3339).ok()));
         put(COPIES, record.copies().map(|number| number.to_string()));
+        put(CALLED_OFF, record.call_off_kind().map(|kind| kind.word().to_owned()));
         self.container.put(&key.0, bytes, &metadata, condition).await
     }
 

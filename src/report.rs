@@ -8,7 +8,8 @@ use crate::{
     azure::AzureError,
     domain::{ImageName, ImagePath, LabId, RunId, RunReason, VmName, messages::Queue},
     ledger::{
-        BuildRecord, CopyRecord, Ending, Failure, Kept, Key, Ledger, Record, RunBuild, RunRecord, StepState,
+        BuildRecord, CallOffKind, CopyRecord, Ending, Failure, Kept, Key, Ledger, Record, RunBuild,
+        RunRecord, StepState,
     },
 };
 
@@ -26,6 +27,10 @@ pub enum Status {
     Failed,
     /// Not there because what it needs failed.
     Skipped,
+    /// Not there because a person cancelled the run.
+    Cancelled,
+    /// Not there because a later run builds it anew.
+    Superseded,
 }
 
 impl Status {
@@ -38,6 +43,15 @@ impl Status {
         }
     }
 
+    /// The same, told more exactly: of something that was called off, what failed because of that was not wanted any more.
+    fn told(self, kind: Option<CallOffKind>) -> Self {
+        match (self, kind) {
+            (Self::Failed, Some(CallOffKind::Cancelled)) => Self::Cancelled,
+            (Self::Failed, Some(CallOffKind::Superseded)) => Self::Superseded,
+            (status, _) => status,
+        }
+    }
+
     /// The word for people.
     pub fn word(self) -> &'static str {
         match self {
@@ -46,12 +60,19 @@ impl Status {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+            Self::Superseded => "superseded",
         }
     }
 
     /// Whether nothing more will happen.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Skipped)
+        !matches!(self, Self::Waiting | Self::Running)
+    }
+
+    /// Whether nothing more will happen and it is not there.
+    pub fn is_missing(self) -> bool {
+        self.is_final() && self != Self::Succeeded
     }
 }
 
@@ -220,12 +241,20 @@ impl RunReport {
         let Some((record, _)) = ledger.read::<RunRecord>(&Key::run(run)).await? else {
             return Ok(None);
         };
+        let run_line = run_line(&record);
+        // Of a run that was cancelled, what never began never will.
+        let settle = |status: &mut Status| {
+            if run_line.status == Status::Cancelled && *status == Status::Waiting {
+                *status = Status::Cancelled;
+            }
+        };
         let (mut images, mut retired) = (Vec::new(), Vec::new());
         let (mut kept, mut attention) = (Vec::new(), Vec::new());
         for plan in &record.builds {
             let build =
                 ledger.read::<BuildRecord>(&Key::build(run, &plan.vm_name)).await?.map(|(build, _)| build);
             let mut image = image_line(plan, build.as_ref());
+            settle(&mut image.status);
             if let Some(build) = &build {
                 let path = plan.image_path.to_string();
                 attention.extend(failures(build, &path, &[Queue::DeleteVm, Queue::RetireImages]));
@@ -252,14 +281,15 @@ impl RunReport {
                     image_name: name.clone(),
                 }));
                 let mut line = lab_line(lab, copy.as_ref());
-                if image.status == Status::Failed {
+                settle(&mut line.status);
+                if image.status.is_missing() {
                     line.status = Status::Skipped;
                 }
                 image.labs.push(line);
             }
             images.push(image);
         }
-        Ok(Some(Self { run: run_line(&record), images, retired, kept, attention }))
+        Ok(Some(Self { run: run_line, images, retired, kept, attention }))
     }
 
     /// Whether every image stands in every lab that asked for it.
@@ -339,7 +369,7 @@ fn state_cell(status: Status) -> Cell {
     let color = match status {
         Status::Succeeded => Color::Green,
         Status::Failed => Color::Red,
-        Status::Skipped => Color::Yellow,
+        Status::Skipped | Status::Cancelled | Status::Superseded => Color::Yellow,
         Status::Waiting | Status::Running => Color::Blue,
     };
     Cell::new(status.word()).fg(color)
@@ -349,7 +379,7 @@ fn run_line(record: &RunRecord) -> RunLine {
     let state = record.step(Queue::StartRun);
     let status = match Status::of(state) {
         Status::Waiting => Status::Running,
-        status => status,
+        status => status.told(run_call_off(record)),
     };
     RunLine {
         id: record.run.clone(),
@@ -363,6 +393,13 @@ fn run_line(record: &RunRecord) -> RunLine {
     }
 }
 
+/// How a run was called off: by a person, or in that all it lacks is superseded.
+fn run_call_off(record: &RunRecord) -> Option<CallOffKind> {
+    let superseded = CallOffKind::Superseded;
+    let all = record.failure().filter(|failure| failure.code == superseded.code()).map(|_| superseded);
+    record.call_off_kind().or(all)
+}
+
 fn image_line(plan: &RunBuild, build: Option<&BuildRecord>) -> ImageLine {
     let create = build.and_then(|build| build.step(Queue::CreateVm));
     let capture = build.and_then(|build| build.step(Queue::CaptureImage));
@@ -371,6 +408,7 @@ fn image_line(plan: &RunBuild, build: Option<&BuildRecord>) -> ImageLine {
         (Status::Succeeded, status) => status,
         (status, _) => status,
     };
+    let status = status.told(build.and_then(Record::call_off_kind));
     let going = [(Queue::CaptureImage, capture), (Queue::CreateVm, create)].into_iter();
     ImageLine {
         image_path: plan.image_path.clone(),
@@ -379,7 +417,7 @@ fn image_line(plan: &RunBuild, build: Option<&BuildRecord>) -> ImageLine {
         status,
         progress: going.filter_map(|(step, state)| Some(format!("{step}: {}", waiting_for(state?)?))).next(),
         times: Times::of([create, capture]),
-        error: build.and_then(BuildRecord::failure).cloned(),
+        error: build.and_then(Record::failure).cloned(),
         labs: Vec::new(),
     }
 }
@@ -390,7 +428,7 @@ fn lab_line(lab: &LabId, copy: Option<&CopyRecord>) -> LabLine {
         subscription_id: lab.subscription_id().to_owned(),
         resource_group: lab.resource_group().map(str::to_owned),
         lab_name: lab.lab_name().to_owned(),
-        status: Status::of(state),
+        status: Status::of(state).told(copy.and_then(Record::call_off_kind)),
         progress: state.and_then(waiting_for).map(str::to_owned),
         times: Times::of([state]),
         custom_image_id: state.and_then(|state| state.facts.custom_image_id.clone()),

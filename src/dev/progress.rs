@@ -92,14 +92,18 @@ fn phase(image: &ImageLine) -> String {
 fn line(image: &ImageLine) -> String {
     let labs = image.labs.len();
     match image.status {
-        Status::Failed => {
-            format!("failed: {}", image.error.as_ref().map(ToString::to_string).unwrap_or_default())
+        Status::Failed | Status::Cancelled | Status::Superseded => {
+            format!(
+                "{}: {}",
+                image.status.word(),
+                image.error.as_ref().map(ToString::to_string).unwrap_or_default()
+            )
         }
         Status::Succeeded if copied(image) == labs => {
             let failed: Vec<&str> = image
                 .labs
                 .iter()
-                .filter(|lab| lab.status == Status::Failed)
+                .filter(|lab| lab.status.is_missing())
                 .map(|lab| lab.lab_name.as_str())
                 .collect();
             match failed.as_slice() {

@@ -1,7 +1,7 @@
 //! What the ledger remembers: a document for each run, build and copy.
 //!
 //! Everything about an item is fixed when its document is made; only the states of its steps change afterwards, and a step
-//! changes its own alone. So two steps of one item never overwrite each other: the later writer reads again and puts its own
+//! changes its own alone (that the item was called off is written beside them, once). So two steps of one item never overwrite each other: the later writer reads again and puts its own
 //! state into the newer document.
 
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use time::OffsetDateTime;
 
+use super::{CallOffKind, CalledOff};
 use crate::{
     azure::{AzureError, OperationUrl},
     domain::{
@@ -175,6 +176,10 @@ pub struct Facts {
     /// Its OS disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_id: Option<String>,
+    /// The VHD is complete and about to get its companion: from now on the build counts as captured, and it is too late to
+    /// call it off.
+    #[serde(skip_serializing_if = "is_false")]
+    pub complete: bool,
     /// Where the VHD stands, without SAS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vhd_url: Option<String>,
@@ -256,6 +261,9 @@ pub struct RunRecord {
     /// Every lab that receives one of its images, once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labs: Vec<LabId>,
+    /// That it is no longer wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called_off: Option<CalledOff>,
     /// The states of its steps: `start-run` alone.
     pub steps: BTreeMap<Queue, StepState>,
 }
@@ -337,6 +345,9 @@ pub struct BuildRecord {
     /// What the run does beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub siblings: Option<Siblings>,
+    /// That it is no longer wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called_off: Option<CalledOff>,
     /// The states of its steps.
     pub steps: BTreeMap<Queue, StepState>,
 }
@@ -377,6 +388,9 @@ pub struct CopyRecord {
     /// How many copies of the run go into the lab's subscription, this one among them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub siblings: Option<usize>,
+    /// That it is no longer wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called_off: Option<CalledOff>,
     /// The states of its steps.
     pub steps: BTreeMap<Queue, StepState>,
 }
@@ -424,6 +438,17 @@ pub trait Record: Serialize + serde::de::DeserializeOwned + Clone + Send + Sync 
     fn due(&self) -> Vec<(Queue, OffsetDateTime)>;
     /// The labs whose storage its steps use.
     fn labs(&self) -> Vec<&LabId>;
+
+    /// That it is no longer wanted.
+    fn called_off(&self) -> Option<&CalledOff>;
+    /// Why what the item is for will not be there, if it will not.
+    fn failure(&self) -> Option<&Failure>;
+
+    /// How it was called off, unless it failed for another reason.
+    fn call_off_kind(&self) -> Option<CallOffKind> {
+        let called_off = self.called_off()?;
+        self.failure().is_none_or(|failure| called_off.explains(failure)).then(|| called_off.kind())
+    }
 
     /// How many copies the item has, for listings.
     fn copies(&self) -> Option<usize> {
@@ -473,6 +498,12 @@ impl Record for RunRecord {
     fn labs(&self) -> Vec<&LabId> {
         Vec::new()
     }
+    fn called_off(&self) -> Option<&CalledOff> {
+        self.called_off.as_ref()
+    }
+    fn failure(&self) -> Option<&Failure> {
+        self.step(Queue::StartRun)?.failure()
+    }
 }
 
 impl Record for BuildRecord {
@@ -511,6 +542,12 @@ impl Record for BuildRecord {
     fn labs(&self) -> Vec<&LabId> {
         vec![&self.factory_lab]
     }
+    fn called_off(&self) -> Option<&CalledOff> {
+        self.called_off.as_ref()
+    }
+    fn failure(&self) -> Option<&Failure> {
+        [Queue::CreateVm, Queue::CaptureImage].iter().find_map(|step| self.step(*step)?.failure())
+    }
     fn copies(&self) -> Option<usize> {
         self.captured().map(|_| self.plan.labs.len())
     }
@@ -535,11 +572,6 @@ impl BuildRecord {
     /// How many copies of the run go into the subscription of `lab`; `None` in documents of before this was noted.
     pub fn copies_beside(&self, lab: &LabId) -> Option<usize> {
         self.siblings.as_ref()?.copies.get(&lab.subscription_id().to_ascii_lowercase()).copied()
-    }
-
-    /// Why there will be no image, if there will be none.
-    pub fn failure(&self) -> Option<&Failure> {
-        [Queue::CreateVm, Queue::CaptureImage].iter().find_map(|step| self.step(*step)?.failure())
     }
 }
 
@@ -568,6 +600,12 @@ impl Record for CopyRecord {
     }
     fn labs(&self) -> Vec<&LabId> {
         vec![&self.lab, &self.factory_lab]
+    }
+    fn called_off(&self) -> Option<&CalledOff> {
+        self.called_off.as_ref()
+    }
+    fn failure(&self) -> Option<&Failure> {
+        self.step(Queue::CopyImage)?.failure()
     }
 }
 

@@ -136,6 +136,7 @@ fn run_record(builds: usize, labs: usize) -> RunRecord {
         warnings: Vec::new(),
         builds: vec![build; builds],
         labs: (0..labs).map(|number| lab(&format!("a-lab-{number}"))).collect(),
+        called_off: None,
         steps: BTreeMap::new(),
     }
 }

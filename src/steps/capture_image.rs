@@ -12,7 +12,7 @@ use super::{
     pace::{self, Bounds},
     progress::{self, CopyStands},
     tags,
-    turn::{ItemStep, Next, TakenBack},
+    turn::{self, ItemStep, Next, TakenBack},
 };
 use crate::{
     azure::{AzureError, Condition, Disk, DiskAccess, DiskAccessProgress, OperationUrl},
@@ -20,7 +20,7 @@ use crate::{
         LabId, Message, Queue,
         messages::{CopyImage, ImageStep, RetireImages, Step},
     },
-    ledger::{BuildRecord, Failure, Record as _, StepState},
+    ledger::{BuildRecord, Failure, Key, Record as _, StepState},
     secret::Secret,
 };
 
@@ -38,6 +38,7 @@ pub struct CaptureImage;
 impl ItemStep for CaptureImage {
     type Record = BuildRecord;
     const STEP: Queue = Queue::CaptureImage;
+    const CAN_BE_CALLED_OFF: bool = true;
 
     fn deadline(&self, record: &BuildRecord) -> Duration {
         record.settings.deadlines.capture_image
@@ -62,6 +63,15 @@ impl ItemStep for CaptureImage {
             }
             CopyStands::Failed(failure) => Next::Failed(failure),
         })
+    }
+
+    async fn is_past_recall(
+        &self,
+        _factory: &Factory,
+        _record: &BuildRecord,
+        state: &StepState,
+    ) -> Result<bool, AzureError> {
+        Ok(state.facts.complete)
     }
 
     async fn take_back(
@@ -185,6 +195,17 @@ async fn finish(
     // Asked once more by delete-vm, which must find no SAS: here it is enough that Azure accepted it.
     give_back(factory, record, state).await?;
     let plan = &record.plan;
+    if !state.facts.complete {
+        // From the companion on others count the VHD, and retire older ones for it: so it is decided before, in the ledger,
+        // whether the build is captured or was called off.
+        let mut ahead = state.clone();
+        ahead.facts.complete = true;
+        let key = Key::build(&record.run, &plan.vm_name);
+        if !turn::write_ahead::<CaptureImage>(factory, &key, &mut ahead).await? {
+            return Ok(Next::wait(DISK_ACCESS_WAIT, "another turn"));
+        }
+        *state = ahead;
+    }
     let created = record.run_started_at.format(&Rfc3339).unwrap_or_default();
     let os_type = record.facts(Queue::CreateVm).and_then(|facts| facts.os_type);
     let companion = json!({

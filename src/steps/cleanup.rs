@@ -5,7 +5,7 @@
 //! What the ledger remembers of runs that ended long ago is forgotten.
 
 mod debris;
-mod lost;
+pub(super) mod lost;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};

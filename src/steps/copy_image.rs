@@ -19,7 +19,7 @@ use crate::{
         Message, OsType, Queue, VmName,
         messages::{self, RetireImages, Step},
     },
-    ledger::{BuildRecord, CopyRecord, Failure, Key, Record as _, StepState},
+    ledger::{BuildRecord, CallOffKind, CopyRecord, Failure, Key, Record as _, StepState},
 };
 
 /// Azure needs two to five minutes for a custom image: few are there before this.
@@ -79,6 +79,7 @@ async fn make_document(
         lab: step.lab.clone(),
         factory_lab: build.factory_lab,
         settings: build.settings,
+        called_off: build.called_off.filter(|called_off| called_off.kind() == CallOffKind::Cancelled),
         // Noted at once: without a state the listing could not say since when this message is awaited.
         steps: BTreeMap::from([(Queue::CopyImage, StepState::begin(factory.clock.now()))]),
     };
@@ -104,6 +105,7 @@ enum Action {
 impl ItemStep for CopyImage {
     type Record = CopyRecord;
     const STEP: Queue = Queue::CopyImage;
+    const CAN_BE_CALLED_OFF: bool = true;
 
     fn deadline(&self, record: &CopyRecord) -> Duration {
         record.settings.deadlines.copy_image + pace::longest_row(siblings(record))
@@ -156,6 +158,27 @@ impl ItemStep for CopyImage {
             }
             Action::Fail(failure) => Next::Failed(failure),
         })
+    }
+
+    /// A registration takes minutes, and nobody knows better than Azure when the image begins to count: others may retire
+    /// older ones for it, and people use it. So it is left to end.
+    async fn is_past_recall(
+        &self,
+        factory: &Factory,
+        record: &CopyRecord,
+        state: &StepState,
+    ) -> Result<bool, AzureError> {
+        if state.facts.operation.is_some() {
+            return Ok(true);
+        }
+        let storage = factory.storages.get(&record.lab).await?;
+        let vhd = storage.container.properties(&record.vhd()).await?;
+        // Before its VHD is complete there can be no image: one call less.
+        if !vhd.is_some_and(|vhd| progress::is_complete(&vhd)) {
+            return Ok(false);
+        }
+        let image = factory.azure.custom_image(&storage.lab.address, record.image_name.as_str()).await?;
+        Ok(image.is_some_and(|image| tags::made_by(&image.tags, &record.run) && !is(&image, FAILED)))
     }
 
     async fn take_back(

@@ -69,6 +69,7 @@ impl PartialEq for Bounds {
 impl ItemStep for CreateVm {
     type Record = BuildRecord;
     const STEP: Queue = Queue::CreateVm;
+    const CAN_BE_CALLED_OFF: bool = true;
 
     fn deadline(&self, record: &BuildRecord) -> Duration {
         record.settings.deadlines.create_vm

@@ -47,6 +47,7 @@ pub fn build() -> BuildRecord {
         factory_lab: lab("factory"),
         settings: FactorySettings::default(),
         siblings: None,
+        called_off: None,
         steps: BTreeMap::new(),
     }
 }
@@ -65,6 +66,7 @@ pub fn copy() -> CopyRecord {
         factory_lab: build.factory_lab,
         settings: build.settings,
         siblings: None,
+        called_off: None,
         steps: BTreeMap::new(),
     }
 }

@@ -44,6 +44,11 @@ pub enum CopyStands {
     Failed(Failure),
 }
 
+/// Whether a destination blob has its whole content.
+pub fn is_complete(blob: &BlobProperties) -> bool {
+    blob.copy.as_ref().is_some_and(|copy| copy.status == CopyStatus::Success)
+}
+
 /// Judges a destination blob. That it exists at full length proves nothing: a page blob has that from the start, so only
 /// `x-ms-copy-status: success` counts (Microsoft, "Copy Blob").
 ///

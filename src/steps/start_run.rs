@@ -1,5 +1,7 @@
 //! start-run: the run is planned from its pinned configuration, its builds are under way, and in the end it says how it went.
 
+mod cancelled;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -24,7 +26,8 @@ use crate::{
         subscriptions::Subscription,
     },
     ledger::{
-        BuildRecord, Entry, Failure, ItemStatus, Key, PlannedBuild, RunBuild, RunRecord, Siblings, StepState,
+        BuildRecord, CallOffKind, Entry, Failure, ItemStatus, Key, PlannedBuild, RunBuild, RunRecord,
+        Siblings, StepState,
     },
     source::SourceError,
 };
@@ -74,6 +77,7 @@ fn asked_for(run: &RunId, start: &StartRun, now: OffsetDateTime) -> RunRecord {
         warnings: Vec::new(),
         builds: Vec::new(),
         labs: Vec::new(),
+        called_off: None,
         steps: BTreeMap::new(),
     }
 }
@@ -90,8 +94,8 @@ async fn plan(
         // Another invocation may have planned it meanwhile: then its plan stands.
         let is_first = stored.asked.is_some();
         if is_first {
-            let steps = std::mem::take(&mut stored.steps);
-            *stored = RunRecord { steps, ..planned.clone() };
+            let (steps, called_off) = (std::mem::take(&mut stored.steps), stored.called_off.take());
+            *stored = RunRecord { steps, called_off, ..planned.clone() };
         }
         is_first
     };
@@ -276,6 +280,9 @@ impl ItemStep for Run {
         record: &RunRecord,
         state: &mut StepState,
     ) -> Result<Next, AzureError> {
+        if let Some(called_off) = &record.called_off {
+            return cancelled::advance(factory, record, called_off, state).await;
+        }
         let planned = match &record.asked {
             None => None,
             Some(start) => match plan(factory, record, start).await? {
@@ -312,10 +319,13 @@ impl ItemStep for Run {
         }
         // The run took as long as its last item, not as long as until somebody looked.
         state.ended_at = standing.last_end;
-        Ok(if standing.failed_builds + standing.failed_copies == 0 {
-            Next::Succeeded
-        } else {
-            Next::Failed(Failure::new("ItemsFailed", standing.to_string()))
+        let (failed, superseded) = (standing.failed_builds + standing.failed_copies, standing.superseded);
+        Ok(match failed {
+            0 => Next::Succeeded,
+            _ if failed == superseded => {
+                Next::Failed(Failure::new(CallOffKind::Superseded.code(), standing.to_string()))
+            }
+            _ => Next::Failed(Failure::new("ItemsFailed", standing.to_string())),
         })
     }
 
@@ -424,6 +434,7 @@ impl Plan<'_> {
             factory_lab: self.lab.clone(),
             settings: record.settings.clone(),
             siblings: Some(Siblings { builds: record.builds.len(), copies }),
+            called_off: None,
             steps: BTreeMap::new(),
         };
         factory.ledger.create(&Key::build(&record.run, &build.vm_name), &document).await?;
@@ -441,6 +452,8 @@ struct Standing {
     copies: usize,
     ended_copies: usize,
     failed_copies: usize,
+    /// Of what failed, that which a later run superseded.
+    superseded: usize,
     last_end: Option<OffsetDateTime>,
 }
 
@@ -462,6 +475,8 @@ impl Standing {
         self.listed_builds += 1;
         self.ended_builds += usize::from(entry.status != ItemStatus::Open);
         self.failed_builds += usize::from(entry.status == ItemStatus::Failed);
+        let is_superseded = entry.called_off == Some(CallOffKind::Superseded);
+        self.superseded += usize::from(is_superseded && entry.status == ItemStatus::Failed);
         // Of a captured build the copies are to be there, begun or not; copies that nobody began are open.
         self.copies += entry.copies.unwrap_or_default();
         self.last_end = self.last_end.max(entry.ended_at);

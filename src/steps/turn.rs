@@ -71,6 +71,9 @@ pub trait ItemStep: Send + Sync {
     /// Its name.
     const STEP: Queue;
 
+    /// Whether it ends where its item is called off: so do the steps that make something.
+    const CAN_BE_CALLED_OFF: bool = false;
+
     /// How long it may take.
     fn deadline(&self, record: &Self::Record) -> Duration;
 
@@ -84,6 +87,19 @@ pub trait ItemStep: Send + Sync {
         record: &Self::Record,
         state: &mut StepState,
     ) -> Result<Next, AzureError>;
+
+    /// Whether it is too late to call the step off: it goes on then, and is soon over.
+    ///
+    /// # Errors
+    /// As of [`Self::advance`].
+    async fn is_past_recall(
+        &self,
+        _factory: &Factory,
+        _record: &Self::Record,
+        _state: &StepState,
+    ) -> Result<bool, AzureError> {
+        Ok(false)
+    }
 
     /// Takes away what was half made, before a failure is reported.
     ///
@@ -191,6 +207,7 @@ pub async fn take<S: ItemStep>(
     };
     // Whatever was expected, this is the message whose turn it is.
     state.attempt = message.attempt;
+    let written_ahead = state.written_ahead;
     let found = advance(factory, step, &record, &mut state, now).await;
     let told = conclude(&mut state, message, found, factory.clock.now());
 
@@ -199,7 +216,8 @@ pub async fn take<S: ItemStep>(
         lost = !put(stored, S::STEP, &state, state.written_ahead, message.attempt);
         !lost
     };
-    let known = Some((record, etag));
+    // What was written ahead made what was read an old version: it would look as if another invocation had written that.
+    let known = (state.written_ahead == written_ahead).then_some((record, etag));
     match factory.ledger.update_read::<S::Record>(key, known, change).await {
         Ok(_) if lost => Ok(Told("another invocation was faster".into())),
         Ok(record) => {
@@ -225,7 +243,7 @@ fn put<R: Record>(stored: &mut R, step: Queue, state: &StepState, written_ahead:
 
 /// Writes the state of a step down before it does something of which Azure shows no trace afterwards: what is deleted would
 /// otherwise be told nowhere, should the invocation die before its end. `false`: another invocation has taken this turn
-/// meanwhile, so this one must not do it.
+/// meanwhile, or the step was called off, so this one must not do it.
 ///
 /// # Errors
 /// If the ledger refuses: then the step must not do it now.
@@ -237,7 +255,8 @@ pub async fn write_ahead<S: ItemStep>(
     let next = StepState { written_ahead: state.written_ahead.saturating_add(1), ..state.clone() };
     let mut lost = false;
     let change = |stored: &mut S::Record| {
-        lost = !put(stored, S::STEP, &next, state.written_ahead, state.attempt);
+        let is_called_off = S::CAN_BE_CALLED_OFF && stored.called_off().is_some();
+        lost = is_called_off || !put(stored, S::STEP, &next, state.written_ahead, state.attempt);
         !lost
     };
     factory.ledger.update::<S::Record>(key, change).await?;
@@ -256,7 +275,7 @@ async fn advance<S: ItemStep>(
     now: OffsetDateTime,
 ) -> Next {
     if state.failing.is_none() {
-        let next = match step.advance(factory, record, state).await {
+        let next = match work(factory, step, record, state).await {
             Ok(next) => {
                 state.troubles = 0;
                 next
@@ -307,6 +326,22 @@ async fn advance<S: ItemStep>(
             trouble(state, &error, asked)
         }
     }
+}
+
+/// Lets the step work, unless it was called off in time.
+async fn work<S: ItemStep>(
+    factory: &Factory,
+    step: &S,
+    record: &S::Record,
+    state: &mut StepState,
+) -> Result<Next, AzureError> {
+    if S::CAN_BE_CALLED_OFF
+        && let Some(called_off) = record.called_off()
+        && !step.is_past_recall(factory, record, state).await?
+    {
+        return Ok(Next::Failed(called_off.failure()));
+    }
+    step.advance(factory, record, state).await
 }
 
 /// Whether a storage account refused a key, or a SAS signed with it: it was rotated since it was looked up.

@@ -4,6 +4,7 @@
 
 mod factory;
 
+mod cancelling;
 mod configuration;
 mod copies;
 mod definitions;

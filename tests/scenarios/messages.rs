@@ -8,10 +8,11 @@ use image_factory::{
         Message, Queue,
         messages::{ImageStep, Step},
     },
+    ledger::{BuildRecord, Key},
     report::Status,
 };
 
-use crate::factory::{DATA, Factory, Files, LINUX, Unkind, WEB, assert_made_once, line, scenario};
+use crate::factory::{DATA, Factory, Files, LINUX, Unkind, WEB, assert_made_once, image, line, scenario};
 
 fn survives(unkind: Unkind, seeds: std::ops::Range<u64>) {
     for seed in seeds {
@@ -189,5 +190,20 @@ fn messages_that_make_no_sense_are_dead_lettered_and_disturb_nothing() {
             // The host abandons; the broker counts to ten.
             assert!(reason.contains("MaxDeliveryCountExceeded"), "{body}: {reason}");
         }
+    });
+}
+
+#[test]
+fn what_a_turn_writes_down_ahead_does_not_cost_it_its_next_message() {
+    scenario(async {
+        let factory = Factory::new(&Files::only_linux()).await;
+        let outcome = factory.run().await;
+        factory.assert_succeeded(&outcome);
+        let key = Key::build(&outcome.run.run.id, &image(&outcome, LINUX).vm_name);
+        let (build, _) = factory.host.factory.ledger.read::<BuildRecord>(&key).await.unwrap().unwrap();
+        let capture = build.captured().unwrap();
+        assert_eq!(capture.written_ahead, 1);
+        let took = capture.ended_at.unwrap() - capture.started_at;
+        assert!(took < Duration::from_secs(5 * 60), "{took}: cleanup had to send its message again");
     });
 }

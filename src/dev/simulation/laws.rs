@@ -211,8 +211,8 @@ fn judge_report(report: &RunReport, all: &[RunReport], standing: &Standing, gone
             Status::Succeeded if !stands && !retired && !gone.image(&lab, name) => {
                 watch.broken(Law::LostImage, format!("{name} should stand in {}", line.lab_name));
             }
-            Status::Failed | Status::Skipped if stands => {
-                let status = line.status.word();
+            status if status.is_missing() && stands => {
+                let status = status.word();
                 watch.broken(
                     Law::LostImage,
                     format!("{name} stands in {}, though reported as {status}", line.lab_name),

@@ -31,15 +31,7 @@ pub(super) async fn repeat(
     done: &mut Done,
 ) -> Result<OpenRun, CleanupError> {
     let now = factory.clock.now();
-    // A run that is not planned yet remembers what was asked for; afterwards the plan tells.
-    let again = run.asked.clone().unwrap_or_else(|| StartRun {
-        commit: run.commit.clone(),
-        author: run.author.clone(),
-        approve_retirement: run.approve_retirement,
-        ..StartRun::of_everything(run.reason)
-    });
-    let own =
-        overdue(&run, now).into_iter().map(|lost| lost.for_step(&run.run, Step::StartRun(again.clone())));
+    let own = overdue(&run, now).into_iter().map(|lost| of_run(&run, lost));
     send(factory, own.collect(), done).await?;
 
     let mut open = OpenRun { labs: run.labs, ..OpenRun::default() };
@@ -124,43 +116,76 @@ impl Lost {
     }
 }
 
-/// The steps of an item that are due and wait in vain.
-pub(super) fn overdue<R: Record>(record: &R, now: OffsetDateTime) -> Vec<Lost> {
+/// The steps of an item that are due, each with the moment at which its message was to come.
+fn awaited<R: Record>(record: &R) -> impl Iterator<Item = (Lost, OffsetDateTime)> {
     let judge = |(step, due): (Queue, OffsetDateTime)| {
         let (attempt, at) = match record.step(step) {
             Some(StepState { ending: Some(_), .. }) => return None,
             Some(state) => (state.attempt, state.wake_at),
             None => (FIRST_ATTEMPT, due),
         };
-        (now - at > LOST_AFTER).then_some(Lost { step, attempt })
+        Some((Lost { step, attempt }, at))
     };
-    record.due().into_iter().filter_map(judge).collect()
+    record.due().into_iter().filter_map(judge)
+}
+
+/// The steps of an item that are due and wait in vain.
+pub(super) fn overdue<R: Record>(record: &R, now: OffsetDateTime) -> Vec<Lost> {
+    awaited(record).filter(|(_, at)| now - *at > LOST_AFTER).map(|(lost, _)| lost).collect()
+}
+
+fn of_run(run: &RunRecord, lost: Lost) -> Message {
+    // A run that is not planned yet remembers what was asked for; afterwards the plan tells.
+    let again = run.asked.clone().unwrap_or_else(|| StartRun {
+        commit: run.commit.clone(),
+        author: run.author.clone(),
+        approve_retirement: run.approve_retirement,
+        ..StartRun::of_everything(run.reason)
+    });
+    lost.for_step(&run.run, Step::StartRun(again))
+}
+
+fn of_build(build: &BuildRecord, lost: Lost) -> Message {
+    let image_path = build.plan.image_path.clone();
+    let step = match lost.step {
+        Queue::RetireImages => Step::RetireImages(RetireImages { image_path, lab: None }),
+        Queue::CaptureImage => Step::CaptureImage(ImageStep { image_path }),
+        Queue::DeleteVm => Step::DeleteVm(ImageStep { image_path }),
+        _ => Step::CreateVm(ImageStep { image_path }),
+    };
+    lost.for_step(&build.run, step)
+}
+
+fn of_copy(copy: &CopyRecord, lost: Lost) -> Message {
+    let (image_path, lab) = (copy.image_path.clone(), copy.lab.clone());
+    let step = match lost.step {
+        Queue::RetireImages => Step::RetireImages(RetireImages { image_path, lab: Some(lab) }),
+        _ => Step::CopyImage(CopyImage { image_path, lab }),
+    };
+    lost.for_step(&copy.run, step)
 }
 
 pub(super) fn lost_of_build(build: &BuildRecord, now: OffsetDateTime) -> Vec<Message> {
-    let message = |lost: Lost| {
-        let image_path = build.plan.image_path.clone();
-        let step = match lost.step {
-            Queue::RetireImages => Step::RetireImages(RetireImages { image_path, lab: None }),
-            Queue::CaptureImage => Step::CaptureImage(ImageStep { image_path }),
-            Queue::DeleteVm => Step::DeleteVm(ImageStep { image_path }),
-            _ => Step::CreateVm(ImageStep { image_path }),
-        };
-        lost.for_step(&build.run, step)
-    };
-    overdue(build, now).into_iter().map(message).collect()
+    overdue(build, now).into_iter().map(|lost| of_build(build, lost)).collect()
 }
 
 pub(super) fn lost_of_copy(copy: &CopyRecord, now: OffsetDateTime) -> Vec<Message> {
-    let message = |lost: Lost| {
-        let (image_path, lab) = (copy.image_path.clone(), copy.lab.clone());
-        let step = match lost.step {
-            Queue::RetireImages => Step::RetireImages(RetireImages { image_path, lab: Some(lab) }),
-            _ => Step::CopyImage(CopyImage { image_path, lab }),
-        };
-        lost.for_step(&copy.run, step)
-    };
-    overdue(copy, now).into_iter().map(message).collect()
+    overdue(copy, now).into_iter().map(|lost| of_copy(copy, lost)).collect()
+}
+
+/// The message that a run waits for, lost or not.
+pub(in crate::steps) fn awaited_of_run(run: &RunRecord) -> Vec<Message> {
+    awaited(run).map(|(lost, _)| of_run(run, lost)).collect()
+}
+
+/// The messages that a build's steps wait for, lost or not.
+pub(in crate::steps) fn awaited_of_build(build: &BuildRecord) -> Vec<Message> {
+    awaited(build).map(|(lost, _)| of_build(build, lost)).collect()
+}
+
+/// The messages that a copy's steps wait for, lost or not.
+pub(in crate::steps) fn awaited_of_copy(copy: &CopyRecord) -> Vec<Message> {
+    awaited(copy).map(|(lost, _)| of_copy(copy, lost)).collect()
 }
 
 /// The first messages of the copies that a captured build should have begun.

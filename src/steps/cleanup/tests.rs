@@ -115,6 +115,7 @@ fn a_listing_without_a_time_is_read_and_one_with_a_coming_time_is_not() {
         wake_at,
         ended_at: None,
         copies: None,
+        called_off: None,
     };
     assert!(may_be_overdue(&entry(None), NOW));
     assert!(may_be_overdue(&entry(Some(ago(LATE))), NOW));

@@ -13,7 +13,14 @@ fn standing(planned: usize, builds: &[Entry], copies: &[Entry]) -> Standing {
 }
 
 fn entry(status: ItemStatus, copies: Option<usize>) -> Entry {
-    Entry { key: Key::run(&RunId::parse("r").unwrap()), status, wake_at: None, ended_at: None, copies }
+    Entry {
+        key: Key::run(&RunId::parse("r").unwrap()),
+        status,
+        wake_at: None,
+        ended_at: None,
+        copies,
+        called_off: None,
+    }
 }
 
 #[test]
@@ -91,6 +98,7 @@ fn record() -> RunRecord {
             vm_name: build.plan.vm_name,
         }],
         labs: build.plan.labs,
+        called_off: None,
         steps: BTreeMap::new(),
     }
 }

@@ -1,0 +1,188 @@
+//! Runs and builds that are called off, at every moment of their lives.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use azure_sim::work::WorkKind;
+use image_factory::{
+    azure::AzureError,
+    dev::outcome::Outcome,
+    domain::VmName,
+    ledger::{CallOffReason, CalledOff},
+    report::Status,
+    steps::call_off,
+};
+
+use crate::factory::{Factory, Files, LINUX, ORIGIN, Unkind, image, scenario};
+
+/// A run of [`Files::new`] takes about an hour and a half; some moments are after its end.
+const LONGEST: u64 = 100;
+const LATER_RUN: &str = "later";
+
+type Answer = Arc<Mutex<Option<Result<bool, AzureError>>>>;
+
+fn cancelled() -> CalledOff {
+    CalledOff { reason: CallOffReason::Cancelled { by: "anna".to_owned() }, at: ORIGIN }
+}
+
+fn superseded() -> CalledOff {
+    CalledOff { reason: CallOffReason::Superseded { by: Factory::run_id(LATER_RUN) }, at: ORIGIN }
+}
+
+/// A run that is cancelled after so many seconds, twice.
+async fn cancelled_after(factory: &Factory, seconds: u64) -> Outcome {
+    let canceller = factory.clone();
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            canceller.host.clock().sleep(Duration::from_secs(seconds)).await;
+            let run = Factory::run_id("first");
+            let _ = call_off::run(&canceller.host.factory, &run, &cancelled()).await;
+        }
+    });
+    factory.run().await
+}
+
+/// What a report says is so, and whatever is called off says by whom; answers the images' and labs' words.
+fn assert_told(factory: &Factory, outcome: &Outcome) -> Vec<Status> {
+    factory.assert_sound(outcome);
+    let seed = factory.seed;
+    let mut words = Vec::new();
+    for image in &outcome.run.images {
+        words.push(image.status);
+        words.extend(image.labs.iter().map(|line| line.status));
+        let errors = image.error.iter().chain(image.labs.iter().filter_map(|line| line.error.as_ref()));
+        for error in errors {
+            assert_eq!((error.code.as_str(), error.message.as_str()), ("Cancelled", "cancelled by anna"));
+        }
+        for line in &image.labs {
+            let stands = line.custom_image_id.is_some();
+            assert_eq!(stands, line.status == Status::Succeeded, "seed {seed}: {line:?}");
+        }
+    }
+    words
+}
+
+#[test]
+fn a_run_that_is_cancelled_ends_soon_and_leaves_nothing_behind_whenever_that_is() {
+    let (mut met, mut too_late) = (Vec::new(), 0);
+    for minutes in (0..LONGEST).step_by(6) {
+        scenario(async {
+            let factory = Factory::new(&Files::new()).await;
+            let outcome = cancelled_after(&factory, minutes * 60 + 7).await;
+            let words = assert_told(&factory, &outcome);
+            let run = &outcome.run.run;
+            if words.iter().all(|word| *word == Status::Succeeded) && !words.is_empty() {
+                too_late += 1;
+                assert_eq!(run.status, Status::Succeeded);
+            } else {
+                assert_eq!(run.status, Status::Cancelled, "after {minutes} minutes");
+                let error = run.error.as_ref().unwrap();
+                assert!(error.message.starts_with("cancelled by anna"), "{error}");
+                let seconds = (run.ended_at.unwrap() - ORIGIN).as_seconds_f64();
+                // Deleting a VM takes Azure minutes; a registration that goes on is awaited.
+                let late = seconds - (minutes * 60) as f64;
+                assert!(late < 15.0 * 60.0, "cancelled after {minutes} minutes, ended {late} s later");
+            }
+            met.extend(words);
+        });
+    }
+    assert!(too_late > 0, "the last was to be cancelled after its end");
+    for word in [Status::Cancelled, Status::Skipped, Status::Succeeded] {
+        assert!(met.contains(&word), "no {word:?}");
+    }
+}
+
+#[test]
+fn cancelling_holds_where_messages_come_twice_and_late_and_invocations_die() {
+    for (seed, minutes) in [(1, 3), (2, 9), (3, 14), (4, 25), (5, 40), (6, 55), (7, 70)] {
+        scenario(async {
+            let unkind = Unkind { repeats: true, shuffles: true, kills: true };
+            let factory = Factory::seeded(&Files::new(), seed).await.unkind(unkind);
+            let outcome = cancelled_after(&factory, minutes * 60).await;
+            assert_told(&factory, &outcome);
+            assert!(factory.killed() > 0);
+        });
+    }
+}
+
+#[test]
+fn a_run_that_is_cancelled_before_it_is_planned_makes_nothing() {
+    scenario(async {
+        let factory = Factory::new(&Files::new()).await;
+        let run = Factory::run_id("first");
+        factory.host.start_run(&run).await.unwrap();
+        let unknown = call_off::run(&factory.host.factory, &run, &cancelled()).await;
+        assert_eq!(unknown.unwrap_err().code, "MissingLedger");
+        // The planning turn dies after the run is known.
+        let refusal = crate::factory::answer(503, serde_json::json!({}));
+        factory.http_faults([crate::factory::http_fault(
+            Some("PUT"),
+            "/configurations/",
+            0,
+            u32::MAX,
+            refusal,
+        )]);
+        let canceller = factory.clone();
+        tokio::spawn(async move {
+            canceller.host.clock().sleep(Duration::from_secs(20)).await;
+            let run = Factory::run_id("first");
+            assert!(call_off::run(&canceller.host.factory, &run, &cancelled()).await.unwrap());
+        });
+        factory.settle().await;
+        let outcome = factory.outcome(&run).await;
+        assert!(outcome.run.images.is_empty());
+        assert_eq!(outcome.run.run.status, Status::Cancelled);
+        assert!(factory.work(WorkKind::VirtualMachine, "").is_empty());
+    });
+}
+
+/// A run of which one build is superseded after so many minutes; also whether that was in time.
+async fn superseded_after(factory: &Factory, minutes: u64) -> (Outcome, bool) {
+    let answer = Answer::default();
+    let (noted, later) = (answer.clone(), factory.clone());
+    tokio::spawn(async move {
+        later.host.clock().sleep(Duration::from_secs(minutes * 60 + 30)).await;
+        let run = Factory::run_id("first");
+        let vm = VmName::derive(&run, &LINUX.parse().unwrap());
+        let in_time = call_off::build(&later.host.factory, &run, &vm, &superseded()).await;
+        *noted.lock().unwrap() = Some(in_time);
+    });
+    let outcome = factory.run().await;
+    let answer = answer.lock().unwrap().take().expect("the run ended before its build was superseded");
+    (outcome, answer.unwrap())
+}
+
+#[test]
+fn a_build_is_superseded_until_it_is_captured_and_never_after_it() {
+    let mut in_time_for = Vec::new();
+    for minutes in (0..30).step_by(2) {
+        scenario(async {
+            let factory = Factory::new(&Files::new()).await;
+            let (outcome, in_time) = superseded_after(&factory, minutes).await;
+            factory.assert_sound(&outcome);
+            let linux = image(&outcome, LINUX);
+            if in_time {
+                in_time_for.push(minutes);
+                assert_eq!(linux.status, Status::Superseded, "after {minutes} minutes");
+                assert_eq!(linux.error.as_ref().unwrap().code, "Superseded");
+                assert!(linux.error.as_ref().unwrap().message.contains(Factory::run_id(LATER_RUN).as_str()));
+                assert!(linux.labs.iter().all(|line| line.status == Status::Skipped));
+                assert_eq!(outcome.run.run.status, Status::Superseded);
+            } else {
+                assert_eq!(linux.status, Status::Succeeded);
+                assert!(linux.labs.iter().all(|line| line.status == Status::Succeeded));
+                assert_eq!(outcome.run.run.status, Status::Succeeded);
+            }
+            let others = outcome.run.images.iter().filter(|image| image.image_path.to_string() != LINUX);
+            for other in others {
+                assert_eq!(other.status, Status::Succeeded);
+                assert!(other.labs.iter().all(|line| line.status == Status::Succeeded));
+            }
+        });
+    }
+    let count = u64::try_from(in_time_for.len()).unwrap();
+    assert!((2..14).contains(&count), "{in_time_for:?}");
+    assert_eq!(in_time_for, (0..2 * count).step_by(2).collect::<Vec<_>>(), "no more once it is captured");
+}
