@@ -7,6 +7,7 @@ pub mod commit_event;
 pub mod config;
 pub mod definition;
 pub mod image_path;
+pub mod inputs;
 pub mod lab;
 pub mod messages;
 pub mod names;
@@ -18,6 +19,7 @@ pub use commit_event::CommitId;
 pub use config::{Configuration, ConfigurationFiles, FactorySettings, Problem, Problems, Severity};
 pub use definition::{Definition, ImageSource, OsSource, OsType};
 pub use image_path::{ImagePath, ImagePathSelector};
+pub use inputs::{BaseImage, InputChange, InputPart, Inputs, InputsHash};
 pub use lab::LabId;
 pub use messages::{Message, Queue};
 pub use names::{DeploymentName, ImageName, VmName};
@@ -29,6 +31,11 @@ pub const IMAGE_PATH_TAG: &str = "ImagePath";
 pub const RUN_TAG: &str = "FactoryRun";
 /// The tag that says when that run started, RFC 3339: of two runs that overlap, the later one's image is the newer one.
 pub const RUN_STARTED_TAG: &str = "FactoryRunStartedAt";
+/// The tag that has the hash of everything that an image was made from; the parts stand beside it, each in a tag that begins
+/// with [`INPUT_TAG`].
+pub const INPUTS_TAG: &str = "FactoryInputs";
+/// What the tags of an image's [`InputPart`]s begin with: `FactoryInput.BaseImage`.
+pub const INPUT_TAG: &str = "FactoryInput.";
 /// The tag by which people keep an image for good.
 pub const KEEP_TAG: &str = "FactoryKeep";
 /// The tag by which people keep the factory away from a VM; the PowerShell sample reads the same one.

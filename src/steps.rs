@@ -20,7 +20,7 @@ mod pace;
 mod progress;
 mod retire_images;
 mod start_run;
-mod tags;
+pub mod tags;
 mod turn;
 mod turnstile;
 

@@ -3,6 +3,7 @@
 //! Whatever else stands in the template is left as it is. It is edited as a JSON tree, never as text: templates made by
 //! the portal hold strings such as `[[[adminPassword]]` that a rewriting of text would break.
 
+mod example;
 mod prepare;
 mod source;
 
@@ -12,7 +13,9 @@ use arm_template::{Evaluator, Scope, TemplateError, check, evaluate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use self::example::{example, example_scope};
 pub use self::{
+    example::ExampleVm,
     prepare::{GENERALISE_LINUX, GENERALISE_WINDOWS, Prepare},
     source::{ImageSource, OsSource},
 };
@@ -300,29 +303,6 @@ fn read_template(
     Some(Definition { template: template.clone(), vm, image_source, os_source, declared })
 }
 
-/// Values like those of a run, to evaluate a template before there is one.
-fn example(settings: &FactorySettings) -> ParameterValues<'_> {
-    ParameterValues {
-        vm_name: "Example-x7k2pq",
-        lab_name: "examplelab",
-        size: &settings.vm_size,
-        user_name: &settings.user_name,
-        // As long and as mixed as the real ones; it protects nothing.
-        password: "Example0-Example0-Example0-Ex4m!",
-    }
-}
-
-fn example_scope() -> Scope {
-    let zero = "00000000-0000-0000-0000-000000000000".to_owned();
-    Scope {
-        subscription_id: zero.clone(),
-        resource_group: "examplegroup".to_owned(),
-        resource_group_location: "westeurope".to_owned(),
-        deployment_name: "example".to_owned(),
-        tenant_id: zero,
-    }
-}
-
 /// Which of the factory's parameters the template declares, and under which spelling.
 fn read_parameters(
     template: &Value,
@@ -393,7 +373,7 @@ fn json_path(pointer: &str) -> String {
 }
 
 /// Resource Manager ignores the case of property names.
-fn get<'a>(entries: &'a Map<String, Value>, name: &str) -> Option<(&'a String, &'a Value)> {
+pub(super) fn get<'a>(entries: &'a Map<String, Value>, name: &str) -> Option<(&'a String, &'a Value)> {
     entries
         .get_key_value(name)
         .or_else(|| entries.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)))

@@ -22,6 +22,8 @@ const SHORTEST_DEADLINE: Duration = Duration::from_secs(60);
 const LONGEST_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A lab with more images of one path would be a mistake.
 const MOST_IMAGES_TO_KEEP: u32 = 100;
+/// A salt stands in tags and in people's reports; this is enough for a date and a reason.
+const LONGEST_SALT: usize = 64;
 
 /// The factory's settings. Every one may be left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,6 +51,10 @@ pub struct FactorySettings {
     pub deadlines: Deadlines,
     /// The artifact source in the factory lab that has windows-sysprep and linux-deprovision.
     pub artifact_source: String,
+    /// Another text than before has every image built anew: it is a part of what each is made from, and changes nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub salt: Option<String>,
 }
 
 /// The lab in which images are made.
@@ -121,6 +127,7 @@ impl Default for FactorySettings {
             most_retired_share: 0.5,
             deadlines: Deadlines::default(),
             artifact_source: "public repo".to_owned(),
+            salt: None,
         }
     }
 }
@@ -142,7 +149,7 @@ pub(super) fn read(files: &ConfigurationFiles, problems: &mut Problems) -> Optio
 }
 
 fn read_settings(file: &str, value: &Value, problems: &mut Problems) -> Option<FactorySettings> {
-    const KEYS: [&str; 8] = [
+    const KEYS: [&str; 9] = [
         "$schema",
         "factoryLab",
         "vmSize",
@@ -151,6 +158,7 @@ fn read_settings(file: &str, value: &Value, problems: &mut Problems) -> Option<F
         "mostRetiredShare",
         "deadlines",
         "artifactSource",
+        "salt",
     ];
     let fields = Fields::of(file, "$", value, &KEYS, problems)?;
     let mut settings = FactorySettings::default();
@@ -165,6 +173,9 @@ fn read_settings(file: &str, value: &Value, problems: &mut Problems) -> Option<F
     text("vmSize", &mut settings.vm_size, check_vm_size);
     text("userName", &mut settings.user_name, check_user_name);
     text("artifactSource", &mut settings.artifact_source, check_artifact_source);
+    if let Ok(Some(salt)) = fields.text("salt", check_salt, problems) {
+        settings.salt = Some(salt.to_owned());
+    }
     if let Some(number) = fields.get("imagesToKeep") {
         let number_given = number.as_u64().and_then(|number| u32::try_from(number).ok());
         match number_given.filter(|number| (1..=MOST_IMAGES_TO_KEEP).contains(number)) {
@@ -255,4 +266,18 @@ fn check_user_name(text: &str) -> Result<(), &'static str> {
 fn check_artifact_source(text: &str) -> Result<(), &'static str> {
     let fits = !text.trim().is_empty() && !text.contains('/') && !text.chars().any(char::is_control);
     if fits { Ok(()) } else { Err("this is no name of an artifact source: the lab's own is \"public repo\"") }
+}
+
+/// Tags lose the white space around them.
+fn check_salt(text: &str) -> Result<(), &'static str> {
+    let fits = (1..=LONGEST_SALT).contains(&text.chars().count())
+        && text.trim() == text
+        && !text.chars().any(char::is_control);
+    if fits {
+        Ok(())
+    } else {
+        Err(
+            "this is no salt: it has 1 to 64 characters and no white space around them, such as \"2026-11-22\"",
+        )
+    }
 }

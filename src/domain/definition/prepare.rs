@@ -39,6 +39,12 @@ impl OsType {
             Self::Linux => GENERALISE_LINUX,
         }
     }
+
+    /// Whether the artifact of this id generalises this operating system, from whichever source it is.
+    pub fn is_generalised_by(self, artifact_id: &str) -> bool {
+        let name = artifact_id.rsplit('/').next().unwrap_or_default();
+        name.eq_ignore_ascii_case(self.generalising_artifact())
+    }
 }
 
 impl Definition {
@@ -46,7 +52,7 @@ impl Definition {
     /// is already), and the tags. Everything else is as it was written.
     pub fn prepare(&self, os: OsType, with: &Prepare<'_>) -> Value {
         let mut template = self.template.clone();
-        if !self.ends_with_artifact(os.generalising_artifact(), with) {
+        if !self.generalises_itself(os, with) {
             move_artifact_loop(&mut template, &self.vm);
             let id = format!(
                 "{}/artifactSources/{}/artifacts/{}",
@@ -68,9 +74,8 @@ impl Definition {
         template.pointer_mut(&self.vm)?.as_object_mut()
     }
 
-    /// Whether the last artifact is the one of this name, from whichever source. Only its own id is evaluated, or the
-    /// list where that is an expression.
-    fn ends_with_artifact(&self, name: &str, with: &Prepare<'_>) -> bool {
+    /// Whether the last artifact generalises. Only its own id is evaluated, or the list where that is an expression.
+    fn generalises_itself(&self, os: OsType, with: &Prepare<'_>) -> bool {
         let properties =
             self.vm().as_object().and_then(|vm| get(vm, "properties")).and_then(|(_, p)| p.as_object());
         let Some((_, artifacts)) = properties.and_then(|properties| get(properties, ARTIFACTS)) else {
@@ -86,8 +91,7 @@ impl Definition {
             }
         };
         let id = last.as_ref().and_then(Value::as_object).and_then(|last| get(last, "artifactId"));
-        let id = id.and_then(|(_, id)| id.as_str()).unwrap_or_default();
-        id.rsplit('/').next().is_some_and(|last| last.eq_ignore_ascii_case(name))
+        id.and_then(|(_, id)| id.as_str()).is_some_and(|id| os.is_generalised_by(id))
     }
 }
 
