@@ -21,6 +21,7 @@
 //! | `PUT /denials` list of [`Denial`](crate::arm::Denial) | [`set_denials`] |
 //! | `PUT /quotas` [`QuotaSpec`] | [`set_quota`] |
 //! | `PUT /limits` [`Limits`](crate::arm::Limits) | [`set_limits`] |
+//! | `PUT /marketplace` [`MarketplaceSpec`] | [`set_marketplace`] |
 
 mod faults;
 mod queues;
@@ -39,7 +40,7 @@ pub use faults::{
     VirtualMachineFaultSpec,
 };
 pub use queues::{QueueSpec, put_queue};
-pub use rules::{QuotaSpec, set_denials, set_limits, set_quota};
+pub use rules::{MarketplaceSpec, QuotaSpec, set_denials, set_limits, set_marketplace, set_quota};
 pub use state::{
     BlobState, CustomImageState, DeploymentState, DiskInState, FormulaState, LabState, State,
     VirtualMachineState, lab_state, state,
@@ -267,6 +268,10 @@ pub fn handle(sim: &Sim, request: &Request) -> Response {
         }),
         (&Method::PUT, "/limits") => body(request).map(|limits| {
             set_limits(sim, limits);
+            text(204, "")
+        }),
+        (&Method::PUT, "/marketplace") => body(request).map(|spec| {
+            set_marketplace(sim, spec);
             text(204, "")
         }),
         (&Method::GET, "/identity") => Ok(json(&managed_identity(sim))),

@@ -156,6 +156,22 @@ async fn denials_limits_and_quotas_are_set_over_http() {
 }
 
 #[tokio::test]
+async fn versions_of_the_marketplace_are_set_over_http() {
+    let running = start().await;
+    let lab = add_lab(&running).await;
+    let subscription = lab.id.split('/').nth(2).unwrap();
+    let head = format!(
+        "GET /subscriptions/{subscription}/providers/Microsoft.Compute/locations/westeurope/publishers/Canonical/artifacttypes/vmimage/offers/o/skus/s/versions?api-version=2024-07-01 HTTP/1.1\r\nAuthorization: Bearer {}",
+        token(&running).await
+    );
+    let body = r#"{"publisher":"canonical","offer":"O","sku":"S","versions":["7.0.1"]}"#;
+    let answer = exchange(running.control, "PUT /marketplace HTTP/1.1", body).await;
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    let answer = exchange(running.resource_manager, &head, "").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"7.0.1\""), "{answer}");
+}
+
+#[tokio::test]
 async fn nonsense_for_control_is_refused_with_a_reason() {
     let running = start().await;
     let answer = exchange(running.control, "PUT /faults HTTP/1.1", r#"{"htttp":[]}"#).await;

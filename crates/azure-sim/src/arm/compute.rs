@@ -67,6 +67,8 @@ pub struct ComputeMachine {
     pub size: String,
     /// Its OS.
     pub os: OsType,
+    /// The image of the Marketplace that it was made from.
+    pub(crate) image_reference: Option<Value>,
     /// Its power state.
     pub power: Power,
     /// Early in its life Azure shows no power state.
@@ -157,6 +159,9 @@ impl ComputeMachine {
                 "networkProfile": {"networkInterfaces": [{"id": self.nic}]},
             },
         });
+        if let Some(reference) = &self.image_reference {
+            body["properties"]["storageProfile"]["imageReference"] = reference.clone();
+        }
         if expand {
             body["properties"]["instanceView"] = self.instance_view();
         }

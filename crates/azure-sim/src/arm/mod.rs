@@ -105,6 +105,7 @@ pub struct State {
     pub(crate) disks: BTreeMap<String, Disk>,
     /// Images of compute galleries that labs may show: by gallery id and definition, lower case.
     pub(crate) gallery_images: BTreeMap<String, BTreeMap<String, GalleryImageSpec>>,
+    pub(crate) marketplace: marketplace::Marketplace,
     pub(crate) operations: operations::Operations,
     /// Locks by scope, lower case, and then by name.
     pub(crate) locks: BTreeMap<String, BTreeMap<String, locks::Lock>>,

@@ -16,7 +16,10 @@ type Kind = (&'static str, &'static str);
 /// All providers with their types.
 const PROVIDERS: [(&str, &[Kind]); 5] = [
     ("Microsoft.Authorization", &[("locks", "2020-05-01")]),
-    ("Microsoft.Compute", &[("virtualMachines", "2024-07-01"), ("disks", "2023-10-02")]),
+    (
+        "Microsoft.Compute",
+        &[("virtualMachines", "2024-07-01"), ("disks", "2023-10-02"), ("locations/publishers", "2024-07-01")],
+    ),
     (
         "Microsoft.DevTestLab",
         &[

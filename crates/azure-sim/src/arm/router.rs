@@ -51,6 +51,23 @@ pub(crate) fn dispatch(world: &mut World, call: &Call) -> Result<Answer, ArmErro
             "operations" | "diskoperations",
             _,
         ] => operations::get(world, call),
+        [
+            "subscriptions",
+            _,
+            "providers",
+            "microsoft.compute",
+            "locations",
+            _,
+            "publishers",
+            _,
+            "artifacttypes",
+            "vmimage",
+            "offers",
+            _,
+            "skus",
+            _,
+            "versions",
+        ] => marketplace::versions(world, call),
         ["subscriptions", _, "operationresults", _] => operations::get(world, call),
         ["subscriptions", subscription, "resourcegroups", group, rest @ ..] => {
             in_group(world, call, subscription, group, rest)

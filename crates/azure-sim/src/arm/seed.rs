@@ -299,6 +299,7 @@ impl World {
             os: spec.os,
             disk_bytes: spec.os.marketplace_disk(),
             source: "FromGalleryImage",
+            image_reference: None,
             state: if spec.failed { virtual_machines::FAILED } else { virtual_machines::SUCCEEDED },
             artifacts: Vec::new(),
             compute: None,

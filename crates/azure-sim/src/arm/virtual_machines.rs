@@ -59,6 +59,8 @@ pub struct LabMachine {
     pub os: OsType,
     pub(crate) disk_bytes: u64,
     pub(crate) source: &'static str,
+    /// The compute VM's `imageReference`, of an image of the Marketplace.
+    pub(crate) image_reference: Option<Value>,
     pub(crate) state: &'static str,
     pub(crate) artifacts: Vec<Run>,
     /// The compute VM's id, once there is one.

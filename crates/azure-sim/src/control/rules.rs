@@ -1,4 +1,4 @@
-//! What is forbidden to whom, and how much a subscription gets.
+//! What is forbidden to whom, how much a subscription gets, and what the Marketplace has.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,26 @@ pub struct QuotaSpec {
     pub subscription_id: String,
     /// So many cores in each region; no limit where absent.
     pub cores: Option<u32>,
+}
+
+/// The versions of an image of the Marketplace.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MarketplaceSpec {
+    /// Such as `MicrosoftWindowsServer`.
+    pub publisher: String,
+    /// Such as `WindowsServer`.
+    pub offer: String,
+    /// Such as `2022-datacenter-g2`.
+    pub sku: String,
+    /// All that there are, in any order; without any, the SKU is unknown.
+    pub versions: Vec<String>,
+}
+
+/// Publishes and withdraws versions of an image: from now on it has these.
+pub fn set_marketplace(sim: &Sim, spec: MarketplaceSpec) {
+    let MarketplaceSpec { publisher, offer, sku, versions } = spec;
+    sim.world().arm.marketplace.set(&publisher, &offer, &sku, versions);
 }
 
 /// Forbids these from now on, instead of what was forbidden before.

@@ -8,4 +8,5 @@ mod deployments;
 mod disks;
 mod front_door;
 mod labs;
+mod marketplace;
 mod virtual_machines;

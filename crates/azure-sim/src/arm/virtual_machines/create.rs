@@ -34,6 +34,8 @@ struct Source {
     os: OsType,
     bytes: u64,
     text: &'static str,
+    /// What the compute VM says about it.
+    reference: Option<Value>,
 }
 
 /// `POST {lab}/createEnvironment`: a PUT whose name stands in the body.
@@ -107,6 +109,7 @@ pub(super) fn create(
         os: source.os,
         disk_bytes: source.bytes,
         source: source.text,
+        image_reference: source.reference,
         state: "Creating",
         artifacts,
         compute: None,
@@ -205,8 +208,9 @@ fn source(world: &World, lab: &Lab, properties: &Value, api_version: &str) -> Re
     let text = |name: &str| properties[name].as_str().filter(|id| !id.is_empty());
     match (gallery, text("customImageId"), text("sharedImageId")) {
         (Some(reference), None, None) => {
-            let os = marketplace::os_of(reference)?;
-            Ok(Source { os, bytes: os.marketplace_disk(), text: "FromGalleryImage" })
+            let marketplace::Platform { os, reference } = marketplace::find(world, reference)?;
+            let bytes = os.marketplace_disk();
+            Ok(Source { os, bytes, text: "FromGalleryImage", reference: Some(reference) })
         }
         (None, Some(id), None) => custom_image(lab, id),
         (None, None, Some(id)) => {
@@ -246,7 +250,7 @@ fn custom_image(lab: &Lab, id: &str) -> Result<Source, ArmError> {
             image.name, image.state
         )));
     }
-    Ok(Source { os: image.os, bytes: image.bytes, text: "FromCustomImage" })
+    Ok(Source { os: image.os, bytes: image.bytes, text: "FromCustomImage", reference: None })
 }
 
 fn shared_image(world: &World, lab: &Lab, id: &str, version: Option<&str>) -> Result<Source, ArmError> {
@@ -273,7 +277,7 @@ fn shared_image(world: &World, lab: &Lab, id: &str, version: Option<&str>) -> Re
     if image.versions.is_empty() || version.is_some_and(|v| !image.versions.iter().any(|known| known == v)) {
         return Err(missing());
     }
-    Ok(Source { os: image.os, bytes: image.bytes, text: "FromSharedGalleryImage" })
+    Ok(Source { os: image.os, bytes: image.bytes, text: "FromSharedGalleryImage", reference: None })
 }
 
 fn check_location(lab: &Lab, body: &Value) -> Result<(), ArmError> {

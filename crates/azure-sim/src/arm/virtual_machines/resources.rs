@@ -43,6 +43,7 @@ pub(super) fn add_compute(place: &mut Place<'_>, machine: &LabMachine, subscript
         location: machine.location.clone(),
         size: size.to_owned(),
         os: machine.os,
+        image_reference: machine.image_reference.clone(),
         power: Power::Starting,
         power_known: false,
         provisioning: "creating",
