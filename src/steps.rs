@@ -6,6 +6,7 @@
 //!
 //! To add a step: a file here, its word in [`Queue`](crate::domain::Queue), a folder in `functions/`.
 
+pub mod base_image;
 pub mod call_off;
 mod capture_image;
 pub mod cleanup;

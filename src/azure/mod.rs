@@ -11,6 +11,7 @@ mod deployment;
 mod devtestlab;
 mod error;
 mod json;
+mod marketplace;
 mod network;
 mod operation;
 mod resource_id;
@@ -45,6 +46,7 @@ pub use devtestlab::{
 };
 pub(crate) use error::without_queries;
 pub use error::{AzureError, ErrorKind};
+pub use marketplace::MarketplaceSku;
 pub use network::identity_transport;
 pub use operation::{OperationUrl, Progress, Started};
 pub use resource_id::{BadResourceId, ResourceId, same_id};

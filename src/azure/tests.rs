@@ -2,6 +2,7 @@
 
 mod hostile;
 mod labs;
+mod marketplace;
 mod network;
 mod operations;
 mod resource_manager;

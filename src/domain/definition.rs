@@ -13,11 +13,11 @@ use arm_template::{Evaluator, Scope, TemplateError, check, evaluate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use self::example::{example, example_scope};
+use self::example::example_scope;
 pub use self::{
     example::ExampleVm,
     prepare::{GENERALISE_LINUX, GENERALISE_WINDOWS, Prepare},
-    source::{ImageSource, OsSource},
+    source::{ImageSource, LATEST, OsSource},
 };
 use super::config::{FactorySettings, Problems};
 
@@ -291,8 +291,8 @@ fn read_template(
         return None;
     }
     // With values as a run would give them, every expression must have a value, whatever the lab is called.
-    let literals =
-        declared.iter().map(|(parameter, name)| (name.clone(), example(settings).of(*parameter).into()));
+    let values = ParameterValues::example(settings);
+    let literals = declared.iter().map(|(parameter, name)| (name.clone(), values.of(*parameter).into()));
     let literals: BTreeMap<String, Value> = literals.collect();
     if let Err(error) = evaluate(template, &literals, &example_scope()) {
         problems.error(file, &error.path, error.message);

@@ -13,7 +13,8 @@ use super::{CallOffKind, CalledOff};
 use crate::{
     azure::{AzureError, OperationUrl},
     domain::{
-        DeploymentName, FactorySettings, ImageName, ImagePath, LabId, OsType, RunId, RunReason, VmName,
+        DeploymentName, FactorySettings, ImageName, ImagePath, Inputs, LabId, OsType, RunId, RunReason,
+        VmName,
         messages::{FIRST_ATTEMPT, Queue, StartRun},
     },
 };
@@ -342,6 +343,9 @@ pub struct BuildRecord {
     pub factory_lab: LabId,
     /// The settings that the run was pinned to.
     pub settings: FactorySettings,
+    /// What it is made from. Builds that an older version of the factory planned do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
     /// What the run does beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub siblings: Option<Siblings>,

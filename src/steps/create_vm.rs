@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use arm_template::Scope;
 use async_trait::async_trait;
-use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{
-    Factory,
+    Factory, base_image,
     pace::{self, Bounds},
     tags,
     turn::{ItemStep, Next},
@@ -16,7 +15,7 @@ use super::{
 use crate::{
     azure::{AzureError, ComputeVm, Deployment, ErrorKind, LabVm, ParameterValue},
     domain::{
-        Definition, IGNORE_TAG, Message, OsSource, OsType, Queue,
+        Definition, IGNORE_TAG, InputPart, Message, OsSource, OsType, Queue,
         config::GOLDEN_IMAGES,
         definition::{FactoryParameter, ParameterValues, Prepare},
         messages::{ImageStep, Step},
@@ -34,7 +33,7 @@ const SHUTDOWN_BOUNDS: Bounds = Bounds::seconds(10, 20);
 /// What a look reads as a rule: the deployment, or the VM. At the shutdown it is one more.
 const READS: u32 = 1;
 /// The factory's own code for a definition that cannot be deployed.
-const INVALID_DEFINITION: &str = "InvalidDefinition";
+pub(super) const INVALID_DEFINITION: &str = "InvalidDefinition";
 /// A deployment that succeeded may take this long to show its VM.
 const UNSEEN_FOR: time::Duration = time::Duration::minutes(10);
 /// The systems of which a generalising artifact is known.
@@ -264,9 +263,11 @@ async fn deploy(factory: &Factory, record: &BuildRecord) -> Result<Option<Failur
         Ok(os_type) => os_type,
         Err(failure) => return Ok(Some(failure)),
     };
+    let planned = record.inputs.as_ref().and_then(|inputs| inputs.get(InputPart::BaseImage));
     let prepare = Prepare {
         lab_id: &lab.id(),
         artifact_source: &record.settings.artifact_source,
+        version: planned.and_then(|base_image| definition.version_in(base_image)),
         tags: &tags::of(&record.run, &plan.image_path),
         values,
         scope: &scope,
@@ -303,32 +304,17 @@ async fn os_type(
     values: &ParameterValues<'_>,
     scope: &Scope,
 ) -> Result<Result<OsType, Failure>, AzureError> {
-    let id = |expression: &Value| {
-        let resolved = definition.resolve(expression, values, scope);
-        resolved.map_err(|error| Failure::new(error.code, error.message)).and_then(|id| match id {
-            Value::String(id) => Ok(id),
-            other => {
-                Err(Failure::new(INVALID_DEFINITION, format!("the VM's image id is no text but {other}")))
-            }
-        })
-    };
-    let found = match definition.os_source() {
+    let (expression, is_custom) = match definition.os_source() {
         OsSource::Known(os_type) => return Ok(Ok(*os_type)),
-        OsSource::CustomImage(expression) => match id(expression) {
-            Ok(id) => (factory.azure.custom_image_by_id(&id).await?.and_then(|image| image.os_type), id),
-            Err(failure) => return Ok(Err(failure)),
-        },
-        OsSource::SharedImage(expression) => match id(expression) {
-            Ok(id) => (factory.azure.shared_image(&id).await?.and_then(|image| image.os_type), id),
-            Err(failure) => return Ok(Err(failure)),
-        },
+        OsSource::CustomImage(expression) => (expression, true),
+        OsSource::SharedImage(expression) => (expression, false),
     };
-    let (os_type, id) = found;
-    let unknown = || {
-        let message = format!("image {id} is not there or does not say its operating system");
-        Failure::new("UnknownOperatingSystem", message)
+    let id = match base_image::image_id(definition, expression, values, scope) {
+        Ok(id) => id,
+        Err(failure) => return Ok(Err(failure)),
     };
-    Ok(os_type.ok_or_else(unknown))
+    let os_type = base_image::system_of(factory, &id, is_custom).await?;
+    Ok(os_type.ok_or_else(|| base_image::unknown_system(&id)))
 }
 
 /// Letters and digits that are hard to mistake for each other.

@@ -46,6 +46,7 @@ pub fn build() -> BuildRecord {
         description: "Windows Server".to_owned(),
         factory_lab: lab("factory"),
         settings: FactorySettings::default(),
+        inputs: None,
         siblings: None,
         called_off: None,
         steps: BTreeMap::new(),

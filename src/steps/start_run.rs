@@ -433,6 +433,7 @@ impl Plan<'_> {
             description: definition.notes().unwrap_or(build.image_path.stem()).to_owned(),
             factory_lab: self.lab.clone(),
             settings: record.settings.clone(),
+            inputs: None,
             siblings: Some(Siblings { builds: record.builds.len(), copies }),
             called_off: None,
             steps: BTreeMap::new(),

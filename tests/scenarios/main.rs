@@ -4,6 +4,7 @@
 
 mod factory;
 
+mod base_images;
 mod cancelling;
 mod configuration;
 mod copies;

@@ -1,7 +1,5 @@
 //! What can be said of a definition's VM before there is a run.
 
-use std::collections::BTreeMap;
-
 use arm_template::{Scope, evaluate};
 use serde_json::Value;
 
@@ -15,6 +13,8 @@ pub struct ExampleVm {
     pub size: Option<String>,
     /// Its administrator's name.
     pub user_name: Option<String>,
+    /// The version of the shared image that it is made from, where the template names one.
+    pub shared_image_version: Option<String>,
     /// Its artifacts, with everything evaluated but what only a deployment can know; null if there are none.
     pub artifacts: Value,
 }
@@ -22,7 +22,8 @@ pub struct ExampleVm {
 impl Definition {
     /// The VM with the settings' values, and made-up ones for what differs from run to run: the same whenever it is asked.
     pub fn example_vm(&self, settings: &FactorySettings) -> ExampleVm {
-        let evaluated = evaluate(&self.template, &self.literals(&example(settings)), &example_scope());
+        let evaluated =
+            evaluate(&self.template, &self.literals(&ParameterValues::example(settings)), &example_scope());
         let vm = evaluated.ok().and_then(|evaluated| {
             let is_vm = |kind: &str| kind.eq_ignore_ascii_case(LAB_VM);
             evaluated.resources.into_iter().find(|resource| is_vm(&resource.resource_type)).map(|vm| vm.body)
@@ -36,20 +37,23 @@ impl Definition {
         ExampleVm {
             size: text("size"),
             user_name: text("userName"),
+            shared_image_version: text("sharedImageVersion"),
             artifacts: property("artifacts").unwrap_or(Value::Null),
         }
     }
 }
 
-/// Values like those of a run, to evaluate a template before there is one.
-pub(super) fn example(settings: &FactorySettings) -> ParameterValues<'_> {
-    ParameterValues {
-        vm_name: "Example-x7k2pq",
-        lab_name: "examplelab",
-        size: &settings.vm_size,
-        user_name: &settings.user_name,
-        // As long and as mixed as the real ones; it protects nothing.
-        password: "Example0-Example0-Example0-Ex4m!",
+impl<'a> ParameterValues<'a> {
+    /// Values like those of a run, to evaluate a template before there is one.
+    pub fn example(settings: &'a FactorySettings) -> Self {
+        Self {
+            vm_name: "Example-x7k2pq",
+            lab_name: "examplelab",
+            size: &settings.vm_size,
+            user_name: &settings.user_name,
+            // As long and as mixed as the real ones; it protects nothing.
+            password: "Example0-Example0-Example0-Ex4m!",
+        }
     }
 }
 

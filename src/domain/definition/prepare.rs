@@ -1,13 +1,16 @@
-//! The template that is really deployed: the definition's, with the generalising artifact at its end and the factory's
-//! tags on the VM.
+//! The template that is really deployed: the definition's, with the generalising artifact at its end, the factory's tags on
+//! the VM, and the version that `latest` stands for.
 
 use std::collections::BTreeMap;
 
 use arm_template::{Evaluator, Scope, is_expression};
 use serde_json::{Map, Value, json};
 
-use super::{Definition, OsType, ParameterValues, get};
-use crate::domain::config::Problems;
+use super::{
+    Definition, ImageSource, OsType, ParameterValues, get,
+    source::{GALLERY, LATEST},
+};
+use crate::domain::{BaseImage, config::Problems};
 
 /// The artifact that generalises Windows; Azure shuts the VM down and deallocates it afterwards.
 pub const GENERALISE_WINDOWS: &str = "windows-sysprep";
@@ -23,6 +26,8 @@ pub struct Prepare<'a> {
     pub lab_id: &'a str,
     /// The artifact source that has the generalising artifacts, e.g. `public repo`.
     pub artifact_source: &'a str,
+    /// The version of the marketplace's image that stands in the place of `latest`, so that what is made is what was planned.
+    pub version: Option<&'a str>,
     /// The tags of the VM: what it belongs to.
     pub tags: &'a BTreeMap<String, String>,
     /// The values that the deployment gets, to see what the artifacts are where they are expressions.
@@ -49,7 +54,7 @@ impl OsType {
 
 impl Definition {
     /// The template to deploy: the definition's own, with the artifact that generalises `os` as the last one (unless it
-    /// is already), and the tags. Everything else is as it was written.
+    /// is already), the tags, and the version in the place of `latest`. Everything else is as it was written.
     pub fn prepare(&self, os: OsType, with: &Prepare<'_>) -> Value {
         let mut template = self.template.clone();
         if !self.generalises_itself(os, with) {
@@ -64,10 +69,50 @@ impl Definition {
                 append_artifact(properties, &id);
             }
         }
+        if let (Some(version), Some(vm)) = (with.version, self.entries(&mut template)) {
+            self.pin(vm, version);
+        }
         if let Some(vm) = self.entries(&mut template) {
             add_tags(vm, with.tags);
         }
         template
+    }
+
+    /// The version in the name of a base image (see [`BaseImage::name`]), if it is one that this definition is made from.
+    pub fn version_in<'a>(&self, base_image: &'a str) -> Option<&'a str> {
+        let ImageSource::Gallery { publisher, offer, sku, os_type, .. } = &self.image_source else {
+            return None;
+        };
+        let prefix = BaseImage::of_marketplace(publisher, offer, sku, "", *os_type).name;
+        base_image.strip_prefix(&prefix).filter(|version| !version.is_empty())
+    }
+
+    /// Writes a version in the place of `latest`; DevTest Labs takes either (Microsoft.DevTestLab, GalleryImageReference:
+    /// "The version of the gallery image").
+    fn pin(&self, vm: &mut Map<String, Value>, version: &str) {
+        let ImageSource::Gallery { publisher, offer, sku, version: written, os_type } = &self.image_source
+        else {
+            return;
+        };
+        let Some(properties) = child(vm, "properties").filter(|_| written.eq_ignore_ascii_case(LATEST))
+        else {
+            return;
+        };
+        if let Some(reference) = child(properties, GALLERY) {
+            let key = get(reference, "version").map_or_else(|| "version".to_owned(), |(key, _)| key.clone());
+            reference.insert(key, literal(version).into());
+        } else if let Some((key, _)) = get(properties, GALLERY) {
+            // An expression: what it gives is known.
+            let [publisher, offer, sku, version] = [publisher, offer, sku, version].map(literal);
+            let reference = json!({
+                "publisher": publisher,
+                "offer": offer,
+                "sku": sku,
+                "osType": os_type.as_str(),
+                "version": version,
+            });
+            properties.insert(key.clone(), reference);
+        }
     }
 
     fn entries<'a>(&self, template: &'a mut Value) -> Option<&'a mut Map<String, Value>> {

@@ -40,7 +40,10 @@ pub enum OsSource {
     SharedImage(Value),
 }
 
-const GALLERY: &str = "galleryImageReference";
+/// The version that stands for the newest one, in any case.
+pub const LATEST: &str = "latest";
+
+pub(super) const GALLERY: &str = "galleryImageReference";
 const CUSTOM: &str = "customImageId";
 const SHARED: &str = "sharedImageId";
 
@@ -104,8 +107,7 @@ fn gallery(
         text.map(str::to_owned)
     };
     let (publisher, offer, sku, os) = (text("publisher"), text("offer"), text("sku"), text("osType"));
-    let version =
-        get(entries, "version").and_then(|(_, value)| value.as_str()).unwrap_or("latest").to_owned();
+    let version = get(entries, "version").and_then(|(_, value)| value.as_str()).unwrap_or(LATEST).to_owned();
     let os = os?;
     let Some(os_type) = OsType::from_azure(&os) else {
         problems.error(

@@ -80,8 +80,14 @@ fn prepared(definition: &Definition, os: OsType) -> (Value, Value) {
         ("FactoryRun".to_owned(), "r1".to_owned()),
     ]);
     let scope = scope();
-    let with =
-        Prepare { lab_id: LAB, artifact_source: "public repo", tags: &tags, values: values(), scope: &scope };
+    let with = Prepare {
+        lab_id: LAB,
+        artifact_source: "public repo",
+        version: None,
+        tags: &tags,
+        values: values(),
+        scope: &scope,
+    };
     let template = definition.prepare(os, &with);
     let literals = definition
         .deployment_parameters(&values())
@@ -174,6 +180,66 @@ fn tags_are_merged_with_those_of_the_template() {
     assert_eq!(vm["tags"]["Team"], "web");
 }
 
+/// The image reference that Azure would see once `latest` became a version.
+fn pinned(properties: Value, variables: Value) -> Value {
+    let mut value = template(properties);
+    value["variables"] = variables;
+    let (tags, scope) = (BTreeMap::new(), scope());
+    let with = Prepare {
+        lab_id: LAB,
+        artifact_source: "public repo",
+        version: Some("1.10.0"),
+        tags: &tags,
+        values: values(),
+        scope: &scope,
+    };
+    let definition = definition(value);
+    let literals = definition.literals(&values());
+    let template = definition.prepare(OsType::Windows, &with);
+    evaluate(&template, &literals, &scope).unwrap().resources.remove(0).body["properties"].clone()
+}
+
+#[test]
+fn a_version_takes_the_place_of_latest_however_that_is_written() {
+    let expected =
+        json!({"publisher": "P", "offer": "O", "sku": "S", "osType": "Windows", "version": "1.10.0"});
+    assert_eq!(pinned(json!({}), json!({}))["galleryImageReference"], expected);
+    let image = |version: Value| {
+        let mut image = expected.clone();
+        image["version"] = version;
+        image
+    };
+    for reference in [image("Latest".into()), image("[variables('v')]".into()), image(Value::Null)] {
+        let properties = pinned(json!({"galleryImageReference": reference}), json!({"v": "latest"}));
+        assert_eq!(properties["galleryImageReference"], expected, "{reference}");
+    }
+    let whole = json!({"galleryImageReference": "[variables('image')]"});
+    assert_eq!(pinned(whole, json!({"image": image("latest".into())}))["galleryImageReference"], expected);
+}
+
+#[test]
+fn a_version_that_the_definition_names_stays() {
+    let reference =
+        json!({"publisher": "P", "offer": "O", "sku": "S", "osType": "Windows", "version": "1.9.0"});
+    let properties = pinned(json!({"galleryImageReference": reference}), json!({}));
+    assert_eq!(properties["galleryImageReference"], reference);
+    let shared = json!({"galleryImageReference": null, "sharedImageId": "/x/y"});
+    assert_eq!(pinned(shared, json!({}))["sharedImageId"], "/x/y");
+}
+
+#[test]
+fn only_its_own_base_image_says_a_definitions_version() {
+    let definition = definition(template(json!({})));
+    for (name, version) in [
+        ("P:O:S:1.10.0", Some("1.10.0")),
+        ("P:O:S:", None),
+        ("P:O:T:1.10.0", None),
+        ("/x/customimages/y", None),
+    ] {
+        assert_eq!(definition.version_in(name), version, "{name}");
+    }
+}
+
 #[test]
 fn nothing_else_of_the_template_changes() {
     let mut original =
@@ -212,8 +278,14 @@ fn a_vm_inside_its_lab_is_found() {
     let definition = definition(nested);
     let tags = BTreeMap::new();
     let scope = scope();
-    let with =
-        Prepare { lab_id: LAB, artifact_source: "public repo", tags: &tags, values: values(), scope: &scope };
+    let with = Prepare {
+        lab_id: LAB,
+        artifact_source: "public repo",
+        version: None,
+        tags: &tags,
+        values: values(),
+        scope: &scope,
+    };
     let text = definition.prepare(OsType::Windows, &with);
     assert_eq!(text["resources"][0]["resources"][0]["properties"]["artifacts"][0]["artifactId"], SYSPREP);
 }

@@ -1,7 +1,7 @@
 //! The artifacts of a build as a text that people can read.
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{SHORT_DIGITS, canonical};
 use crate::domain::{FactorySettings, OsType, definition::get};

@@ -98,6 +98,7 @@ fn no_template_breaks_the_reader_or_its_preparation() {
             let with = Prepare {
                 lab_id: LAB,
                 artifact_source: "public repo",
+                version: Some("1.0.0"),
                 tags: &BTreeMap::from([("ImagePath".to_owned(), "It's/[x]".to_owned())]),
                 values: VALUES,
                 scope: &scope,
