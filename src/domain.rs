@@ -11,6 +11,7 @@ pub mod inputs;
 pub mod lab;
 pub mod messages;
 pub mod names;
+pub mod repository;
 pub mod retention;
 pub mod run;
 pub mod subscriptions;
@@ -23,6 +24,7 @@ pub use inputs::{BaseImage, InputChange, InputPart, Inputs, InputsHash};
 pub use lab::LabId;
 pub use messages::{Message, Queue};
 pub use names::{DeploymentName, ImageName, VmName};
+pub use repository::{BadRepository, GITHUB_HOST, Repository};
 pub use run::{RunId, RunReason};
 
 /// The tag that says which definition a VM or an image was made from; the PowerShell sample sets the same one.

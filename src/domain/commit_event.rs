@@ -12,7 +12,9 @@ use std::fmt;
 
 use serde::Deserialize;
 
-pub use repository::{BadRepository, PushedRepository, Repository};
+pub use repository::PushedRepository;
+
+use super::Repository;
 
 /// Digits of a commit's SHA-1 hash.
 const COMMIT_DIGITS: usize = 40;

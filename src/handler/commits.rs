@@ -29,8 +29,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Message, RunId,
-        commit_event::{CommitEvent, Decision, NewCommit, Repository, decide},
+        Message, Repository, RunId,
+        commit_event::{CommitEvent, Decision, NewCommit, decide},
         messages::{StartRun, Step},
     },
     steps::{Envelope, Factory},

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::request::HttpRequest;
-use crate::{domain::commit_event::Repository, secret::Secret};
+use crate::{domain::Repository, secret::Secret};
 
 /// GitHub's signature of the body (GitHub, "Validating webhook deliveries").
 const SIGNATURE_HEADER: &str = "X-Hub-Signature-256";

@@ -4,10 +4,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use azure_core::{credentials::TokenCredential, http::Url};
 use factory_clock::Clock;
-use percent_encoding::percent_decode_str;
 
 use super::UNRESOLVED_REFERENCE;
 use crate::{
+    domain::{GITHUB_HOST, Repository},
     secret::Secret,
     source::{
         AzureDevOps, AzureDevOpsOptions, DevOpsAccess, Folder, GitHub, GitHubOptions, Local, PUBLIC_API,
@@ -30,8 +30,6 @@ pub const TOKEN: &str = "IMAGE_FACTORY_REPOSITORY_TOKEN";
 pub const GITHUB_API: &str = "IMAGE_FACTORY_GITHUB_API";
 
 const DEFAULT_BRANCH: &str = "main";
-const EXPECTED: &str = "expected https://github.com/<owner>/<repository> or \
-                        https://dev.azure.com/<organization>/<project>/_git/<repository>";
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
@@ -110,57 +108,26 @@ pub(super) fn branch<'a>(get: impl Fn(&str) -> Option<&'a str>) -> &'a str {
     branch.strip_prefix("refs/heads/").unwrap_or(branch)
 }
 
-/// The repository at an address, as it is copied from a browser or for `git clone`.
+/// The repository at an address.
 fn place(text: &str, api: Option<&str>) -> Result<Place, String> {
-    // Without the value: what is put here by mistake may hold a password.
-    let bad = || format!("{REPOSITORY} is no address of a repository: {EXPECTED}");
-    let mut url: Url = text.parse().map_err(|_| bad())?;
-    // Clone URLs of Azure DevOps begin with the organisation's name as a user's.
-    let is_clean = url.password().is_none() && url.set_username("").is_ok();
-    if !is_clean || !url.has_host() || !matches!(url.scheme(), "https" | "http") {
-        return Err(bad());
+    match Repository::parse(text).map_err(|bad| format!("{REPOSITORY}: {bad}"))? {
+        Repository::GitHub { host, owner, name: repository } => {
+            let api = match api {
+                Some(api) => api,
+                None if host == GITHUB_HOST => PUBLIC_API,
+                None => {
+                    return Err(format!(
+                        "{REPOSITORY}: {host} is not {GITHUB_HOST}; if it is a GitHub Enterprise server, set {GITHUB_API} too"
+                    ));
+                }
+            };
+            let api = api.parse().map_err(|error| format!("{GITHUB_API} is no URL: {error}"))?;
+            Ok(Place::GitHub { api, owner, repository })
+        }
+        Repository::AzureDevOps { organization, project, name: repository } => {
+            Ok(Place::AzureDevOps { organization, project, repository })
+        }
     }
-    let names: Option<Vec<String>> = url.path_segments().map(|names| {
-        let names = names.map(|name| percent_decode_str(name).decode_utf8_lossy().into_owned());
-        names.filter(|name| !name.is_empty()).collect()
-    });
-    let names = names.unwrap_or_default();
-    if !names.iter().all(|name| is_name(name)) {
-        return Err(bad());
-    }
-    let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    if let Some(at) = names.iter().position(|name| *name == "_git") {
-        let [repository] = names[at + 1..] else { return Err(bad()) };
-        // Old addresses name the organisation in the host; a project's first repository has its name, which may be left out.
-        let least = usize::from(!host.ends_with(".visualstudio.com"));
-        let (organization, project) = match names[..at] {
-            [ref organization @ .., project] if organization.len() >= least => (organization, project),
-            ref organization if organization.len() >= least => (organization, repository),
-            _ => return Err(bad()),
-        };
-        let mut at_host = url.clone();
-        at_host.set_path(&organization.join("/"));
-        at_host.set_query(None);
-        at_host.set_fragment(None);
-        let (project, repository) = (project.to_owned(), repository.to_owned());
-        return Ok(Place::AzureDevOps { organization: at_host, project, repository });
-    }
-    let [owner, repository] = names[..] else { return Err(bad()) };
-    let api = match api {
-        Some(api) => api,
-        None if host == "github.com" => PUBLIC_API,
-        None => return Err(format!("{}; of a GitHub Enterprise server set {GITHUB_API} too", bad())),
-    };
-    let api = api.parse().map_err(|error| format!("{GITHUB_API} is no URL: {error}"))?;
-    let repository = repository.strip_suffix(".git").unwrap_or(repository).to_owned();
-    Ok(Place::GitHub { api, owner: owner.to_owned(), repository })
-}
-
-/// Whether this can be a name: neither another place nor the sample's own text.
-fn is_name(name: &str) -> bool {
-    let is_dots = name.chars().all(|c| c == '.');
-    !is_dots && !name.contains(|c: char| c.is_control() || r#"/\<>:"|?*"#.contains(c))
 }
 
 #[cfg(test)]
@@ -186,58 +153,32 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_taken_as_browsers_and_clones_show_them() {
+    fn the_address_says_which_host_is_asked_and_for_what() {
         let parts = |a: &str, b: &str, c: &str| Some((a.to_owned(), b.to_owned(), c.to_owned()));
-        for address in [
-            "https://github.com/octo/images",
-            "https://GitHub.com/octo/images.git",
-            "https://github.com/octo/images/",
-        ] {
+        for address in ["https://github.com/octo/images.git", "git@github.com:octo/images.git"] {
             assert_eq!(of(address), parts("https://api.github.com/", "octo", "images"), "{address}");
         }
         let azure = "https://dev.azure.com/contoso";
-        for (address, organization, project) in [
-            ("https://dev.azure.com/contoso/Image%20Factory/_git/images", azure, "Image Factory"),
-            (
-                "https://contoso@dev.azure.com/contoso/Image%20Factory/_git/images?version=GBmain",
-                azure,
-                "Image Factory",
-            ),
-            ("https://dev.azure.com/contoso/_git/images", azure, "images"),
-            (
-                "https://contoso.visualstudio.com/Factory/_git/images",
-                "https://contoso.visualstudio.com/",
-                "Factory",
-            ),
-            ("https://contoso.visualstudio.com/_git/images", "https://contoso.visualstudio.com/", "images"),
-            (
-                "https://tfs.example.org/tfs/Main/Factory/_git/images",
-                "https://tfs.example.org/tfs/Main",
-                "Factory",
-            ),
+        for address in [
+            "https://contoso@dev.azure.com/contoso/Image%20Factory/_git/images?version=GBmain",
+            "https://contoso.visualstudio.com/Image%20Factory/_git/images",
+            "git@ssh.dev.azure.com:v3/contoso/Image%20Factory/images",
         ] {
-            assert_eq!(of(address), parts(organization, project, "images"), "{address}");
+            assert_eq!(of(address), parts(azure, "Image Factory", "images"), "{address}");
         }
     }
 
     #[test]
     fn what_is_no_repositorys_address_is_refused_and_not_repeated() {
-        for address in [
-            "images",
-            "git@github.com:octo/images.git",
-            "ssh://git@github.com/octo/images",
-            "https://github.com/octo",
-            "https://github.com/octo/images/tree/main",
-            "https://github.com/<owner>/<repository>",
-            "https://ada:p4ssw0rd@github.com/octo/images",
-            "https://github.com/octo/%2E%2E%2Fimages",
-            "https://dev.azure.com/contoso/Factory/_git",
-            "https://dev.azure.com/_git/images",
-            "https://git.example.org/octo/images",
+        for (address, reason) in [
+            ("images", "expected https://github.com/<owner>/<repository>"),
+            ("https://github.com/<owner>/<repository>", "expected https://github.com/<owner>/<repository>"),
+            ("https://ada:p4ssw0rd@github.com/octo/images", "password"),
+            ("https://git.example.org/octo/images", GITHUB_API),
         ] {
             let problems = read(&[(REPOSITORY, address)]).unwrap_err();
             assert!(problems.len() == 1 && problems[0].starts_with(REPOSITORY), "{address}: {problems:?}");
-            assert!(!problems[0].contains("p4ssw0rd") && problems[0].contains(EXPECTED), "{problems:?}");
+            assert!(!problems[0].contains("p4ssw0rd") && problems[0].contains(reason), "{problems:?}");
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
     source::{BRANCH, REPOSITORY, branch},
 };
 use crate::{
-    domain::commit_event::{Repository, Watched},
+    domain::{Repository, commit_event::Watched},
     secret::Secret,
 };
 

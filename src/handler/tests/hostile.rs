@@ -3,7 +3,10 @@
 use hostile_bytes::{Attack, Grammar};
 
 use super::*;
-use crate::domain::commit_event::{CommitEvent, CommitId, Decision, NewCommit, Repository, Watched, decide};
+use crate::domain::{
+    Repository,
+    commit_event::{CommitEvent, CommitId, Decision, NewCommit, Watched, decide},
+};
 
 /// Functions that callers reach over HTTP.
 fn is_called(function: &str) -> bool {
