@@ -20,6 +20,12 @@ const HOUR: Duration = Duration::from_secs(3600);
 const SHORTEST_DEADLINE: Duration = Duration::from_secs(60);
 /// A longer one would outlive the disk's SAS, and nobody waits for an image that long.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The security updates of a month stand in an image at most a month later.
+const USUAL_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// An image that is older than this before it stands everywhere would be made without end.
+const LEAST_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Ten years: as good as never.
+const GREATEST_AGE: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// A lab with more images of one path would be a mistake.
 const MOST_IMAGES_TO_KEEP: u32 = 100;
 /// A salt stands in tags and in people's reports; this is enough for a date and a reason.
@@ -55,6 +61,11 @@ pub struct FactorySettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub salt: Option<String>,
+    /// An image of which nothing changed is made anew once it is this old, since artifacts install what is current: 30 days
+    /// ("P30D"), from 1 day to 10 years.
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub rebuild_after: Duration,
 }
 
 /// The lab in which images are made.
@@ -128,6 +139,7 @@ impl Default for FactorySettings {
             deadlines: Deadlines::default(),
             artifact_source: "public repo".to_owned(),
             salt: None,
+            rebuild_after: USUAL_AGE,
         }
     }
 }
@@ -149,7 +161,7 @@ pub(super) fn read(files: &ConfigurationFiles, problems: &mut Problems) -> Optio
 }
 
 fn read_settings(file: &str, value: &Value, problems: &mut Problems) -> Option<FactorySettings> {
-    const KEYS: [&str; 9] = [
+    const KEYS: [&str; 10] = [
         "$schema",
         "factoryLab",
         "vmSize",
@@ -159,6 +171,7 @@ fn read_settings(file: &str, value: &Value, problems: &mut Problems) -> Option<F
         "deadlines",
         "artifactSource",
         "salt",
+        "rebuildAfter",
     ];
     let fields = Fields::of(file, "$", value, &KEYS, problems)?;
     let mut settings = FactorySettings::default();
@@ -175,6 +188,9 @@ fn read_settings(file: &str, value: &Value, problems: &mut Problems) -> Option<F
     text("artifactSource", &mut settings.artifact_source, check_artifact_source);
     if let Ok(Some(salt)) = fields.text("salt", check_salt, problems) {
         settings.salt = Some(salt.to_owned());
+    }
+    if let Ok(Some(text)) = fields.text("rebuildAfter", check_age, problems) {
+        settings.rebuild_after = duration::parse(text).unwrap_or(settings.rebuild_after);
     }
     if let Some(number) = fields.get("imagesToKeep") {
         let number_given = number.as_u64().and_then(|number| u32::try_from(number).ok());
@@ -242,6 +258,16 @@ fn check_deadline(text: &str) -> Result<(), String> {
         Some(deadline) if !(SHORTEST_DEADLINE..=LONGEST_DEADLINE).contains(&deadline) => {
             Err(format!("'{text}' is out of range: a deadline is from 1 minute to 7 days"))
         }
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_age(text: &str) -> Result<(), String> {
+    match duration::parse(text) {
+        None => Err(format!("'{text}' is no duration: write days as \"P30D\"")),
+        Some(age) if !(LEAST_AGE..=GREATEST_AGE).contains(&age) => Err(format!(
+            "'{text}' is out of range: an image is made anew after 1 day (\"P1D\") to 10 years (\"P3650D\")"
+        )),
         Some(_) => Ok(()),
     }
 }

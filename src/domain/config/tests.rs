@@ -230,7 +230,7 @@ fn settings(text: &str) -> (Option<Configuration>, Problems) {
 fn settings_are_read_and_written_back() {
     let text = json!({
         "factoryLab": {"labName": "factory"}, "vmSize": "Standard_D4s_v5", "imagesToKeep": 5,
-        "mostRetiredShare": 0.25,
+        "mostRetiredShare": 0.25, "salt": "2026-11-22", "rebuildAfter": "P7D",
         "deadlines": {"createVm": "05:30:00", "copyImage": "P1D"},
     });
     let (configuration, problems) = settings(&text.to_string());
@@ -241,10 +241,16 @@ fn settings_are_read_and_written_back() {
         ("Standard_D4s_v5", 5, "factoryadmin")
     );
     assert_eq!((settings.most_retired_share, FactorySettings::default().most_retired_share), (0.25, 0.5));
+    assert_eq!((settings.salt.as_deref(), FactorySettings::default().salt), (Some("2026-11-22"), None));
+    assert_eq!(settings.rebuild_after.as_secs(), 7 * 86_400);
+    assert_eq!(FactorySettings::default().rebuild_after.as_secs(), 30 * 86_400);
     assert_eq!(settings.deadlines.create_vm.as_secs(), 19_800);
     assert_eq!(settings.deadlines.capture_image.as_secs(), 21_600);
     let written = serde_json::to_value(&settings).unwrap();
-    assert_eq!(written["deadlines"]["createVm"], "PT5H30M");
+    assert_eq!(
+        (&written["deadlines"]["createVm"], &written["rebuildAfter"]),
+        (&json!("PT5H30M"), &json!("P7D"))
+    );
     assert_eq!(serde_json::from_value::<FactorySettings>(written).unwrap(), settings);
 }
 
@@ -252,7 +258,7 @@ fn settings_are_read_and_written_back() {
 fn every_problem_of_the_settings_is_found_in_one_pass() {
     let text = json!({
         "factoryLab": {"subscriptionId": "x", "lab": "y"}, "vmsizes": "x", "userName": "a/b", "imagesToKeep": 0,
-        "deadlines": {"createVm": "soon", "deleteVm": "PT1S", "copyimages": "PT1H"}, "artifactSource": "<source>",
+        "salt": " x", "rebuildAfter": "monthly", "deadlines": {"createVm": "soon", "deleteVm": "PT1S", "copyimages": "PT1H"}, "artifactSource": "<source>",
     });
     let (configuration, problems) = settings(&text.to_string());
     assert!(configuration.is_none());
@@ -262,12 +268,41 @@ fn every_problem_of_the_settings_is_found_in_one_pass() {
         ("$.vmsizes", "did you mean 'vmSize'?"),
         ("$.userName", "Windows user"),
         ("$.imagesToKeep", "from 1 to 100"),
+        ("$.salt", "no white space"),
+        ("$.rebuildAfter", "P30D"),
         ("$.deadlines.createVm", "no duration"),
         ("$.deadlines.deleteVm", "out of range"),
         ("$.deadlines.copyimages", "did you mean 'copyImage'?"),
         ("$.artifactSource", "placeholder"),
     ] {
         assert_problem(&problems, Severity::Error, "factory.json", path, part);
+    }
+}
+
+#[test]
+fn a_salt_is_a_short_text_and_an_age_is_days() {
+    let first = |text: &str| {
+        let (configuration, problems) = settings(text);
+        assert_eq!(configuration.is_some(), problems.is_empty(), "{problems}");
+        problems.iter().next().map(|problem| problem.message.clone())
+    };
+    for text in
+        [r#"{"salt": "é again"}"#, r#"{"rebuildAfter": "P1D"}"#, r#"{"rebuildAfter": "3650.00:00:00"}"#]
+    {
+        assert_eq!(first(text), None, "{text}");
+    }
+    let long = format!(r#"{{"salt": "{}"}}"#, "s".repeat(65));
+    for (text, part) in [
+        (r#"{"salt": ""}"#, "1 to 64"),
+        (r#"{"salt": "a\nb"}"#, "1 to 64"),
+        (&long, "1 to 64"),
+        (r#"{"salt": 7}"#, "double quotes"),
+        (r#"{"rebuildAfter": "PT23H"}"#, "1 day"),
+        (r#"{"rebuildAfter": "P3651D"}"#, "10 years"),
+        (r#"{"rebuildAfter": 30}"#, "double quotes"),
+    ] {
+        let message = first(text).unwrap_or_default();
+        assert!(message.contains(part), "{text}: {message}");
     }
 }
 
