@@ -11,6 +11,7 @@ pub mod inputs;
 pub mod lab;
 pub mod messages;
 pub mod names;
+pub mod plan;
 pub mod repository;
 pub mod retention;
 pub mod run;

@@ -12,10 +12,13 @@
 //! | `definitions/{run}/{vm}.json` | the template of that build |
 //! | `copies/{run}/{vm}/{lab}.json` | [`CopyRecord`] |
 //! | `retirements/{run}/{lab}.json`, `…/{lab}-vhds.json` | [`Retirement`] of the lab's custom images, and of the factory lab's VHDs |
+//! | `plans/{run}.json`, `plans/{run}/{lab}.json`, `…/{lab}-vhds.json` | [`RunPlan`], and a [`LabPlan`] for each lab and for the factory lab's VHDs |
+//! | `line.json` | [`Line`]: the order in which runs plan |
 //! | `rows/{subscription}.json` | [`Row`]: how far the places for calls of Resource Manager are given away there |
 //! | `sweeps/{run}.json` | [`Sweep`]: which labs cleanup has not found clean yet since the run ended |
 
 mod called_off;
+mod plan;
 mod record;
 mod retirement;
 mod row;
@@ -28,9 +31,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 pub use called_off::{CallOffKind, CallOffReason, CalledOff};
+pub use plan::{ImagePlan, InLine, LabImagePlan, LabPlan, Line, RunPlan};
 pub use record::{
     BuildRecord, Copied, CopyRecord, Ending, Facts, Failure, ItemStatus, Kept, PlannedBuild, Record,
-    RunBuild, RunRecord, Siblings, StepState,
+    RunBuild, RunRecord, Siblings, StepState, UnchangedImage,
 };
 pub use retirement::Retirement;
 pub use row::Row;
@@ -43,7 +47,7 @@ use crate::{
 /// The code of a document that is there but is not what this program writes.
 pub const MALFORMED_LEDGER: &str = "MalformedLedger";
 /// Where a run has a folder of its own. Beside these it has single documents, named after it alone.
-const FOLDERS_OF_A_RUN: [&str; 4] = ["copies", "builds", "definitions", "retirements"];
+const FOLDERS_OF_A_RUN: [&str; 5] = ["copies", "builds", "definitions", "retirements", "plans"];
 /// How often a write that lost against another is tried again before it counts as transient.
 pub const WRITE_ATTEMPTS: usize = 8;
 /// Documents of a forgotten run that are deleted at once.
@@ -100,6 +104,20 @@ impl Key {
     /// The part of a copy's document's name that stands for the lab.
     pub fn lab_part(lab: &LabId) -> String {
         format!("{}-{}", lab.lab_name().to_ascii_lowercase(), lab_hash(lab))
+    }
+    /// The document about what a run decided for a lab.
+    pub fn lab_plan(run: &RunId, lab: &LabId) -> Self {
+        Self(format!("plans/{run}/{}.json", Self::lab_part(lab)))
+    }
+    /// The same for the factory lab's captured VHDs.
+    pub fn vhd_plan(run: &RunId, lab: &LabId) -> Self {
+        Self(format!("plans/{run}/{}-vhds.json", Self::lab_part(lab)))
+    }
+    fn plan(run: &RunId) -> Self {
+        Self(format!("plans/{run}.json"))
+    }
+    fn line() -> Self {
+        Self("line.json".to_owned())
     }
     fn configuration(run: &RunId) -> Self {
         Self(format!("configurations/{run}.json"))
@@ -395,7 +413,7 @@ impl Ledger {
                 }
             }
         }
-        for key in [Key::configuration(run), Key::sweep(run), Key::run(run)] {
+        for key in [Key::configuration(run), Key::sweep(run), Key::plan(run), Key::run(run)] {
             self.container.delete(&key.0).await?;
         }
         Ok(true)

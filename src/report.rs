@@ -1,5 +1,7 @@
 //! How a run went: from the ledger, for people (a table) and machines (JSON).
 
+use std::collections::BTreeMap;
+
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -9,7 +11,7 @@ use crate::{
     domain::{ImageName, ImagePath, LabId, RunId, RunReason, VmName, messages::Queue},
     ledger::{
         BuildRecord, CallOffKind, CopyRecord, Ending, Failure, Kept, Key, Ledger, Record, RunBuild,
-        RunRecord, StepState,
+        RunRecord, StepState, UnchangedImage,
     },
 };
 
@@ -82,8 +84,10 @@ impl Status {
 pub struct RunReport {
     /// The run itself.
     pub run: RunLine,
-    /// Its images, in order of image path.
+    /// The images that it makes or brings to labs, in order of image path.
     pub images: Vec<ImageLine>,
+    /// The images about which it does nothing.
+    pub unchanged: Vec<UnchangedImage>,
     /// What retired because of it.
     pub retired: Vec<RetiredLine>,
     /// Older images that stay, each with what blocks its retirement.
@@ -135,6 +139,8 @@ pub struct ImageLine {
     pub times: Times,
     /// Why it failed.
     pub error: Option<Failure>,
+    /// Why it is built, or which image of another run is brought to labs.
+    pub why: Option<String>,
     /// The labs that receive it.
     pub labs: Vec<LabLine>,
 }
@@ -242,6 +248,9 @@ impl RunReport {
             return Ok(None);
         };
         let run_line = run_line(&record);
+        let plan = ledger.run_plan(run).await?.map(|plan| plan.images).unwrap_or_default();
+        let why: BTreeMap<ImagePath, String> =
+            plan.into_iter().map(|image| (image.image_path, image.reason.to_string())).collect();
         // Of a run that was cancelled, what never began never will.
         let settle = |status: &mut Status| {
             if run_line.status == Status::Cancelled && *status == Status::Waiting {
@@ -255,6 +264,7 @@ impl RunReport {
                 ledger.read::<BuildRecord>(&Key::build(run, &plan.vm_name)).await?.map(|(build, _)| build);
             let mut image = image_line(plan, build.as_ref());
             settle(&mut image.status);
+            image.why = why.get(&plan.image_path).cloned();
             if let Some(build) = &build {
                 let path = plan.image_path.to_string();
                 attention.extend(failures(build, &path, &[Queue::DeleteVm, Queue::RetireImages]));
@@ -289,7 +299,8 @@ impl RunReport {
             }
             images.push(image);
         }
-        Ok(Some(Self { run: run_line, images, retired, kept, attention }))
+        let unchanged = record.unchanged;
+        Ok(Some(Self { run: run_line, images, unchanged, retired, kept, attention }))
     }
 
     /// Whether every image stands in every lab that asked for it.
@@ -337,12 +348,16 @@ impl RunReport {
             .kept
             .iter()
             .map(|line| format!("{} stays in {}: {}", line.image_name, line.lab_name, line.reason));
+        let unchanged = self
+            .unchanged
+            .iter()
+            .map(|image| format!("{} is right as it is in every lab: {}", image.image_path, image.reason));
         let cut = |lines: Vec<String>| {
             let more = lines.len().saturating_sub(MOST_REMARKS);
             let rest = (more > 0).then(|| format!("… and {more} more like these, see the JSON report"));
             lines.into_iter().take(MOST_REMARKS).chain(rest)
         };
-        cut(attention.collect()).chain(cut(kept.collect())).collect()
+        cut(attention.collect()).chain(cut(kept.collect())).chain(cut(unchanged.collect())).collect()
     }
 }
 
@@ -404,6 +419,7 @@ fn image_line(plan: &RunBuild, build: Option<&BuildRecord>) -> ImageLine {
     let create = build.and_then(|build| build.step(Queue::CreateVm));
     let capture = build.and_then(|build| build.step(Queue::CaptureImage));
     let status = match (Status::of(create), Status::of(capture)) {
+        (_, status) if plan.reuses.is_some() => status,
         (Status::Succeeded, Status::Waiting) => Status::Running,
         (Status::Succeeded, status) => status,
         (status, _) => status,
@@ -418,6 +434,7 @@ fn image_line(plan: &RunBuild, build: Option<&BuildRecord>) -> ImageLine {
         progress: going.filter_map(|(step, state)| Some(format!("{step}: {}", waiting_for(state?)?))).next(),
         times: Times::of([create, capture]),
         error: build.and_then(Record::failure).cloned(),
+        why: None,
         labs: Vec::new(),
     }
 }

@@ -78,6 +78,13 @@ impl VmName {
 }
 
 impl ImageName {
+    /// Reads a name that stands in Azure; `None` if no image of the factory can be called so.
+    pub fn read(text: &str) -> Option<Self> {
+        let fits = (1..=LONGEST_IMAGE_NAME).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        fits.then(|| Self(text.to_owned()))
+    }
+
     /// 1 to 80 letters, digits and hyphens: the path, the day on which the run started (UTC), and a hash.
     pub fn derive(run: &RunId, path: &ImagePath, started_at: OffsetDateTime) -> Self {
         let day = started_at.to_offset(UtcOffset::UTC).date();

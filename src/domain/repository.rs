@@ -89,7 +89,8 @@ impl Repository {
         match self {
             Self::GitHub { host, owner, name } => format!("{host}/{owner}/{name}").to_lowercase(),
             Self::AzureDevOps { organization, project, name } => {
-                format!("{}/{project}/{GIT}/{name}", organization.as_str().trim_end_matches('/')).to_lowercase()
+                format!("{}/{project}/{GIT}/{name}", organization.as_str().trim_end_matches('/'))
+                    .to_lowercase()
             }
         }
     }
@@ -158,7 +159,8 @@ fn at_azure_devops(mut url: Url, host: &str, before: &[&str], name: &str) -> Opt
     if let Some(organization) = host.strip_suffix(OLD_AZURE_HOST) {
         let organization = at_azure(organization).filter(|_| !organization.contains('.'))?;
         let is_default = |first: &&str| first.eq_ignore_ascii_case(DEFAULT_COLLECTION);
-        let before = before.split_first().filter(|(first, _)| is_default(first)).map_or(before, |(_, rest)| rest);
+        let before =
+            before.split_first().filter(|(first, _)| is_default(first)).map_or(before, |(_, rest)| rest);
         return match before {
             [project] => Some(azure(organization, project, name)),
             [] => Some(azure(organization, name, name)),
@@ -196,8 +198,7 @@ fn azure(organization: Url, project: &str, name: &str) -> Repository {
 fn github(host: &str, owner: &str, name: &str) -> Read {
     let name = name.strip_suffix(".git").unwrap_or(name);
     let is_name = |text: &str| {
-        !text.is_empty()
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
     (is_name(owner) && is_name(name)).then(|| {
         Ok(Repository::GitHub { host: host.to_owned(), owner: owner.to_owned(), name: name.to_owned() })
@@ -220,7 +221,11 @@ impl fmt::Display for Repository {
             Self::AzureDevOps { organization, project, name } => {
                 let host = organization.host_str().filter(|host| *host != AZURE_HOST);
                 let path = organization.path().trim_matches('/');
-                write!(f, "{}{path}/{project}/{GIT}/{name}", host.map(|host| format!("{host}/")).unwrap_or_default())
+                write!(
+                    f,
+                    "{}{path}/{project}/{GIT}/{name}",
+                    host.map(|host| format!("{host}/")).unwrap_or_default()
+                )
             }
         }
     }

@@ -5,6 +5,7 @@ use std::{
     fmt,
 };
 
+use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{IMAGE_PATH_TAG, ImagePath, KEEP_TAG, RUN_STARTED_TAG, RUN_TAG, RunId};
@@ -52,7 +53,7 @@ pub struct StandingImage {
 impl StandingImage {
     /// What tells the newer of two images: when its run started, since an image of an earlier run may be made later. An
     /// image that does not say so counts from when Azure made it.
-    fn born(&self) -> OffsetDateTime {
+    pub fn born(&self) -> OffsetDateTime {
         let started = tag(self, RUN_STARTED_TAG).and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
         started.unwrap_or(self.created)
     }
@@ -161,7 +162,7 @@ pub fn protection(path: &ImagePath, image: &StandingImage) -> Option<KeepReason>
 }
 
 /// How many good images of the factory a lab has before a run, and how many it has after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Weight {
     /// Before the run, without what it made itself.
     pub before: usize,

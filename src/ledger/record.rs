@@ -13,9 +13,10 @@ use super::{CallOffKind, CalledOff};
 use crate::{
     azure::{AzureError, OperationUrl},
     domain::{
-        DeploymentName, FactorySettings, ImageName, ImagePath, Inputs, LabId, OsType, RunId, RunReason,
-        VmName,
+        DeploymentName, FactorySettings, ImageName, ImagePath, Inputs, InputsHash, LabId, OsType, RunId,
+        RunReason, VmName,
         messages::{FIRST_ATTEMPT, Queue, StartRun},
+        plan::ReusedImage,
     },
 };
 
@@ -259,6 +260,9 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
     /// Its builds, in order of image path.
     pub builds: Vec<RunBuild>,
+    /// The images that are right as they are in every lab: nothing is done about them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unchanged: Vec<UnchangedImage>,
     /// Every lab that receives one of its images, once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labs: Vec<LabId>,
@@ -286,6 +290,30 @@ pub struct RunBuild {
     /// marketplace's images).
     #[serde(skip_serializing_if = "is_false")]
     pub is_small: bool,
+    /// The hash of what it is made from, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<InputsHash>,
+    /// The image of another run that it is; `None` if this run builds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reuses: Option<ReusedImage>,
+    /// The earlier runs whose builds of it are called off.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<RunId>,
+}
+
+/// An image about which a run does nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnchangedImage {
+    /// The definition.
+    pub image_path: ImagePath,
+    /// The image that is right.
+    pub image_name: ImageName,
+    /// Why nothing is done.
+    pub reason: String,
+    /// The earlier runs whose builds of it are called off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<RunId>,
 }
 
 /// A [`RunBuild`] as any version wrote it: the first one listed the labs.
@@ -300,12 +328,20 @@ struct StoredRunBuild {
     labs: Vec<IgnoredAny>,
     #[serde(default)]
     is_small: bool,
+    #[serde(default)]
+    hash: Option<InputsHash>,
+    #[serde(default)]
+    reuses: Option<ReusedImage>,
+    #[serde(default)]
+    supersedes: Vec<RunId>,
 }
 
 impl From<StoredRunBuild> for RunBuild {
     fn from(stored: StoredRunBuild) -> Self {
-        let StoredRunBuild { image_path, image_name, vm_name, lab_count, labs, is_small } = stored;
-        Self { image_path, image_name, vm_name, lab_count: lab_count.unwrap_or(labs.len()), is_small }
+        let StoredRunBuild { image_path, image_name, vm_name, lab_count, labs, .. } = stored;
+        let StoredRunBuild { is_small, hash, reuses, supersedes, .. } = stored;
+        let lab_count = lab_count.unwrap_or(labs.len());
+        Self { image_path, image_name, vm_name, lab_count, is_small, hash, reuses, supersedes }
     }
 }
 
@@ -346,6 +382,9 @@ pub struct BuildRecord {
     /// What it is made from. Builds that an older version of the factory planned do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Inputs>,
+    /// The image of another run that it is: then it is not built, only brought to labs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuses: Option<ReusedImage>,
     /// What the run does beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub siblings: Option<Siblings>,
@@ -389,6 +428,12 @@ pub struct CopyRecord {
     pub factory_lab: LabId,
     /// The settings that the run was pinned to.
     pub settings: FactorySettings,
+    /// What the image was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
+    /// When the run started that made the image, if another did.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<OffsetDateTime>,
     /// How many copies of the run go into the lab's subscription, this one among them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub siblings: Option<usize>,
@@ -520,7 +565,10 @@ impl Record for BuildRecord {
     fn status(&self) -> ItemStatus {
         let ended = |step| self.step(step).is_some_and(|state: &StepState| state.ending.is_some());
         let captured = self.captured().is_some();
-        let cleared = ended(Queue::DeleteVm) && (!captured || ended(Queue::RetireImages));
+        let cleared = match &self.reuses {
+            Some(_) => ended(Queue::CaptureImage),
+            None => ended(Queue::DeleteVm) && (!captured || ended(Queue::RetireImages)),
+        };
         match (cleared, captured) {
             (false, _) => ItemStatus::Open,
             (true, true) => ItemStatus::Succeeded,
@@ -528,6 +576,9 @@ impl Record for BuildRecord {
         }
     }
     fn due(&self) -> Vec<(Queue, OffsetDateTime)> {
+        if self.reuses.is_some() {
+            return vec![(Queue::CaptureImage, self.run_started_at)];
+        }
         let ended = |step| self.step(step).filter(|state: &&StepState| state.ending.is_some());
         let mut due = vec![(Queue::CreateVm, self.run_started_at)];
         match (ended(Queue::CreateVm), ended(Queue::CaptureImage)) {
@@ -561,6 +612,12 @@ impl BuildRecord {
     /// The deployment that makes the VM.
     pub fn deployment(&self) -> DeploymentName {
         DeploymentName::derive(&self.run, &self.plan.image_path)
+    }
+
+    /// The operating system that the image has, once that is known.
+    pub fn os_type(&self) -> Option<OsType> {
+        let reused = self.reuses.as_ref().map(|reused| reused.os_type);
+        reused.or_else(|| self.facts(Queue::CreateVm)?.os_type)
     }
 
     /// The capture, once it succeeded.
@@ -614,6 +671,11 @@ impl Record for CopyRecord {
 }
 
 impl CopyRecord {
+    /// What tells how new the image is: when the run started that made it.
+    pub fn born(&self) -> OffsetDateTime {
+        self.made_at.unwrap_or(self.run_started_at)
+    }
+
     /// The VHD's name in the lab's storage account.
     pub fn vhd(&self) -> String {
         self.image_name.target_vhd_blob(&self.lab)

@@ -122,6 +122,9 @@ fn run_record(builds: usize, labs: usize) -> RunRecord {
         vm_name: plan.vm_name,
         lab_count: labs,
         is_small: false,
+        hash: None,
+        reuses: None,
+        supersedes: Vec::new(),
     };
     RunRecord {
         run: run(),
@@ -135,6 +138,7 @@ fn run_record(builds: usize, labs: usize) -> RunRecord {
         approve_retirement: false,
         warnings: Vec::new(),
         builds: vec![build; builds],
+        unchanged: Vec::new(),
         labs: (0..labs).map(|number| lab(&format!("a-lab-{number}"))).collect(),
         called_off: None,
         steps: BTreeMap::new(),

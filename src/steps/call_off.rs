@@ -170,7 +170,7 @@ impl BuildRecord {
     }
 
     /// Whether nothing that it does to be captured has failed, or is about to.
-    fn is_going_well(&self) -> bool {
+    pub(super) fn is_going_well(&self) -> bool {
         let is_well = |state: &StepState| state.succeeded() || is_going_well(state);
         [Queue::CreateVm, Queue::CaptureImage].iter().all(|step| self.step(*step).is_none_or(is_well))
     }

@@ -1,5 +1,7 @@
 //! capture-image: the generalised VM's OS disk stands as a VHD in the factory lab's storage account, with its companion.
 
+mod reuse;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,7 +43,11 @@ impl ItemStep for CaptureImage {
     const CAN_BE_CALLED_OFF: bool = true;
 
     fn deadline(&self, record: &BuildRecord) -> Duration {
-        record.settings.deadlines.capture_image
+        let own = &record.settings.deadlines;
+        match record.reuses {
+            Some(_) => own.create_vm + own.capture_image + reuse::BEYOND_DEADLINES,
+            None => own.capture_image,
+        }
     }
 
     async fn advance(
@@ -50,6 +56,9 @@ impl ItemStep for CaptureImage {
         record: &BuildRecord,
         state: &mut StepState,
     ) -> Result<Next, AzureError> {
+        if let Some(reused) = &record.reuses {
+            return reuse::advance(factory, record, reused, state).await;
+        }
         let storage = factory.storages.get(&record.factory_lab).await?;
         let vhd = storage.container.properties(&record.plan.image_name.factory_vhd_blob()).await?;
         Ok(match progress::judge(vhd.as_ref(), state, factory.clock.now()) {
@@ -80,6 +89,9 @@ impl ItemStep for CaptureImage {
         record: &BuildRecord,
         state: &mut StepState,
     ) -> Result<TakenBack, AzureError> {
+        if record.reuses.is_some() {
+            return Ok(TakenBack::All);
+        }
         let storage = factory.storages.get(&record.factory_lab).await?;
         let name = record.plan.image_name.factory_vhd_blob();
         if storage.stop_copy(&name).await? {
@@ -97,9 +109,11 @@ impl ItemStep for CaptureImage {
         if state.succeeded() {
             let copy = |lab: &LabId| CopyImage { image_path: image_path.clone(), lab: lab.clone() };
             steps.extend(record.plan.labs.iter().map(copy).map(Step::CopyImage));
-            steps.push(Step::RetireImages(RetireImages { image_path: image_path.clone(), lab: None }));
+            if record.reuses.is_none() {
+                steps.push(Step::RetireImages(RetireImages { image_path: image_path.clone(), lab: None }));
+            }
         }
-        if state.ending.is_some() {
+        if state.ending.is_some() && record.reuses.is_none() {
             steps.push(Step::DeleteVm(ImageStep { image_path: image_path.clone() }));
         }
         steps.into_iter().map(|step| Message::first(record.run.clone(), step)).collect()
@@ -217,8 +231,10 @@ async fn finish(
         "timestamp": created,
         "run": record.run,
         "commit": record.commit,
+        "inputs": record.inputs,
     });
-    let metadata = tags::image_metadata(&record.run, &plan.image_path, record.run_started_at);
+    let mut metadata = tags::image_metadata(&record.run, &plan.image_path, record.run_started_at);
+    metadata.extend(record.inputs.iter().flat_map(tags::inputs_metadata));
     let bytes = companion.to_string().into_bytes();
     match storage
         .container

@@ -19,7 +19,7 @@ use crate::{
         Message, OsType, Queue, VmName,
         messages::{self, RetireImages, Step},
     },
-    ledger::{BuildRecord, CallOffKind, CopyRecord, Failure, Key, Record as _, StepState},
+    ledger::{BuildRecord, CallOffKind, CopyRecord, Failure, Key, StepState},
 };
 
 /// Azure needs two to five minutes for a custom image: few are there before this.
@@ -63,8 +63,7 @@ async fn make_document(
     let Some((build, _)) = factory.ledger.read::<BuildRecord>(build).await? else {
         return Ok(false);
     };
-    let os_type = build.facts(Queue::CreateVm).and_then(|facts| facts.os_type);
-    let Some(os_type) = os_type.filter(|_| build.captured().is_some()) else {
+    let Some(os_type) = build.os_type().filter(|_| build.captured().is_some()) else {
         return Ok(false);
     };
     let siblings = build.copies_beside(&step.lab);
@@ -75,6 +74,8 @@ async fn make_document(
         image_name: build.plan.image_name,
         description: build.description,
         os_type,
+        inputs: build.inputs,
+        made_at: build.reuses.map(|reused| reused.started_at),
         siblings,
         lab: step.lab.clone(),
         factory_lab: build.factory_lab,
@@ -367,12 +368,14 @@ async fn register(
     state: &mut StepState,
     storage: &LabStorage,
 ) -> Result<Next, AzureError> {
+    let mut tags = tags::of_image(&record.run, &record.image_path, record.born());
+    tags.extend(record.inputs.iter().flat_map(tags::of_inputs));
     let spec = CustomImageSpec {
         vhd_url: storage.container.url(&record.vhd()),
         os_type: record.os_type,
         author: "Image Factory".to_owned(),
         description: record.description.clone(),
-        tags: tags::of_image(&record.run, &record.image_path, record.run_started_at),
+        tags,
         // DevTest Labs knows "sysprepped" for Windows alone.
         sys_prep: record.os_type == OsType::Windows,
     };

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 pub use in_factory::InFactory;
+pub(super) use in_factory::captured;
 
 use brake::Stock;
 
@@ -172,17 +173,17 @@ impl Leaving {
 
 /// What of a lab can use an image.
 #[derive(Default)]
-struct Users {
+pub(super) struct Users {
     formulas: Vec<Formula>,
     vms: Vec<LabVm>,
 }
 
 impl Users {
-    async fn of(factory: &Factory, lab: &LabAddress) -> Result<Self, AzureError> {
+    pub(super) async fn of(factory: &Factory, lab: &LabAddress) -> Result<Self, AzureError> {
         Ok(Self { formulas: factory.azure.formulas(lab).await?, vms: factory.azure.lab_vms(lab).await? })
     }
 
-    fn standing(&self, image: &CustomImage) -> StandingImage {
+    pub(super) fn standing(&self, image: &CustomImage) -> StandingImage {
         let formulas = self.formulas.iter().filter(|formula| formula.uses_custom_image(&image.id));
         let uses = |vm: &&LabVm| vm.custom_image_id.as_deref().is_some_and(|id| same_id(id, &image.id));
         let vms = self.vms.iter().filter(uses);

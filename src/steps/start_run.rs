@@ -1,6 +1,8 @@
 //! start-run: the run is planned from its pinned configuration, its builds are under way, and in the end it says how it went.
 
 mod cancelled;
+mod decisions;
+mod lab_plans;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,8 +13,10 @@ use async_trait::async_trait;
 use futures::future::try_join_all;
 use time::OffsetDateTime;
 
+use decisions::{Ground, Turn};
+
 use super::{
-    Factory, StepError, Told,
+    Factory, StepError, Told, call_off,
     lab_storage::absent,
     pace::{self, Bounds},
     turn::{self, ItemStep, Next},
@@ -20,14 +24,14 @@ use super::{
 use crate::{
     azure::{AzureError, ErrorKind},
     domain::{
-        Definition, ImageName, ImagePath, LabId, OsSource, OsType, RunId, VmName,
+        Definition, ImagePath, Inputs, LabId, OsSource, OsType, RunId, VmName,
         config::{Configuration, ConfigurationFiles, FactorySettings, GOLDEN_IMAGES},
         messages::{ImageStep, Message, Queue, StartRun, Step},
         subscriptions::Subscription,
     },
     ledger::{
-        BuildRecord, CallOffKind, Entry, Failure, ItemStatus, Key, PlannedBuild, RunBuild, RunRecord,
-        Siblings, StepState,
+        BuildRecord, CallOffKind, CallOffReason, CalledOff, Entry, Failure, ImagePlan, ItemStatus, Key,
+        PlannedBuild, RunBuild, RunRecord, Siblings, StepState, UnchangedImage,
     },
     source::SourceError,
 };
@@ -37,6 +41,12 @@ const BOUNDS: Bounds = Bounds::seconds(15, 180).of_elapsed(10);
 /// A look lists all builds and copies, 1,000 a call. It waits this much longer for each that is listed, so that the looks at
 /// a large run cost each of its copies as little as those at a small one.
 const FOR_EACH_ITEM: Duration = Duration::from_millis(3);
+/// Between two looks at whether the run before has planned.
+const PLANNING: Bounds = Bounds::seconds(5, 60).of_elapsed(5);
+/// A run that was asked for earlier and has not planned when this is over is passed by: its git host may be down.
+const PATIENCE: time::Duration = time::Duration::hours(1);
+/// The code of a run that was passed by.
+const PASSED_BY: &str = "Superseded";
 /// A run that is open for longer than all its steps' deadlines and this is ended: room for taking back and for a bad day.
 /// It must not end before its steps do, since cleanup takes away what belongs to no open run.
 const BEYOND_DEADLINES: Duration = Duration::from_secs(18 * 3600);
@@ -76,20 +86,37 @@ fn asked_for(run: &RunId, start: &StartRun, now: OffsetDateTime) -> RunRecord {
         approve_retirement: start.approve_retirement,
         warnings: Vec::new(),
         builds: Vec::new(),
+        unchanged: Vec::new(),
         labs: Vec::new(),
         called_off: None,
         steps: BTreeMap::new(),
     }
 }
 
+/// What a turn of planning came to.
+enum Planned {
+    /// The run is planned.
+    Run(Box<RunRecord>),
+    /// It cannot be.
+    Failed(Failure),
+    /// A run that was asked for earlier plans first.
+    After(RunId),
+}
+
 /// Plans a run that is only known so far; answers it with its plan, or why there is none.
-async fn plan(
-    factory: &Factory,
-    record: &RunRecord,
-    start: &StartRun,
-) -> Result<Result<RunRecord, Failure>, AzureError> {
+async fn plan(factory: &Factory, record: &RunRecord, start: &StartRun) -> Result<Planned, AzureError> {
+    let impatient = factory.clock.now() - record.started_at > PATIENCE;
+    let ahead = match decisions::take_turn(factory, &record.run, impatient).await? {
+        Turn::Now(ahead) => ahead,
+        Turn::After(run) => return Ok(Planned::After(run)),
+        Turn::PassedBy(later) => {
+            let message =
+                format!("run {later}, which was asked for later, planned first: this one took too long");
+            return Ok(Planned::Failed(Failure::new(PASSED_BY, message)));
+        }
+    };
     let mut planned = RunRecord { asked: None, ..record.clone() };
-    let result = plan_into(factory, &mut planned, start).await?;
+    let result = plan_into(factory, &mut planned, start, &ahead).await?;
     let change = |stored: &mut RunRecord| {
         // Another invocation may have planned it meanwhile: then its plan stands.
         let is_first = stored.asked.is_some();
@@ -100,7 +127,10 @@ async fn plan(
         is_first
     };
     let stored = factory.ledger.update::<RunRecord>(&Key::run(&record.run), change).await?;
-    Ok(result.map(|()| stored))
+    Ok(match result {
+        Ok(()) => Planned::Run(Box::new(stored)),
+        Err(failure) => Planned::Failed(failure),
+    })
 }
 
 /// Pins the configuration and plans from it.
@@ -108,6 +138,7 @@ async fn plan_into(
     factory: &Factory,
     record: &mut RunRecord,
     start: &StartRun,
+    ahead: &[RunId],
 ) -> Result<Result<(), Failure>, AzureError> {
     let configuration = match configuration(factory, record).await? {
         Ok(configuration) => configuration,
@@ -119,25 +150,50 @@ async fn plan_into(
         Err(failure) => return Ok(Err(failure)),
     };
     let found = factory.azure.find_lab(lab.subscription_id(), lab.resource_group(), lab.lab_name()).await;
-    match found {
+    let lab = match found {
         Ok(Some(found)) => {
             let address = found.address;
             let known =
                 LabId::new(&address.subscription_id, Some(&address.resource_group), &address.lab_name);
-            record.factory_lab = Some(known.unwrap_or(lab));
+            known.unwrap_or(lab)
         }
         Ok(None) => return Ok(Err(absent(format!("factory lab {}", lab.lab_name()), &lab).into())),
         Err(error) if error.is_transient() => return Err(error),
         Err(error) => return Ok(Err(error.into())),
-    }
+    };
+    record.factory_lab = Some(lab.clone());
     let wanted = match wanted(&configuration, start.only.as_deref()) {
         Ok(wanted) => wanted,
         Err(failure) => return Ok(Err(failure)),
     };
-    let builds = wanted.iter().map(|subscription| planned(subscription, &configuration, record));
-    record.builds = builds.collect();
-    let labs: BTreeSet<&LabId> = wanted.iter().flat_map(|subscription| &subscription.labs).copied().collect();
-    record.labs = labs.into_iter().cloned().collect();
+    let storage = match factory.storages.get(&lab).await {
+        Ok(storage) => storage,
+        Err(error) if error.is_transient() => return Err(error),
+        Err(error) => return Ok(Err(error.into())),
+    };
+    let ground =
+        Ground { factory, configuration: &configuration, storage: &storage, record, forced: start.force };
+    let plan = match factory.ledger.run_plan(&record.run).await? {
+        Some(plan) => plan,
+        None => factory.ledger.keep_run_plan(ground.decide(&wanted, ahead).await?).await?,
+    };
+    let labs = lab_plans::plan(&ground, &wanted, &plan).await?;
+    for image in plan.images {
+        match labs.get(&image.image_path) {
+            Some(labs) => {
+                let build = planned(image, labs.len(), &configuration, &record.run);
+                record.builds.push(build);
+            }
+            None => record.unchanged.push(UnchangedImage {
+                image_path: image.image_path,
+                image_name: image.image_name,
+                reason: image.reason.to_string(),
+                supersedes: image.supersedes,
+            }),
+        }
+    }
+    let labs: BTreeSet<LabId> = labs.into_values().flatten().collect();
+    record.labs = labs.into_iter().collect();
     Ok(Ok(()))
 }
 
@@ -241,15 +297,17 @@ fn wanted<'a>(
     Ok(wanted.collect())
 }
 
-fn planned(subscription: &Subscription<'_>, configuration: &Configuration, record: &RunRecord) -> RunBuild {
-    let path = subscription.image_path;
-    let os = configuration.definitions.get(path).map(Definition::os_source);
+fn planned(image: ImagePlan, lab_count: usize, configuration: &Configuration, run: &RunId) -> RunBuild {
+    let os = configuration.definitions.get(&image.image_path).map(Definition::os_source);
     RunBuild {
-        image_path: path.clone(),
-        image_name: ImageName::derive(&record.run, path, record.started_at),
-        vm_name: VmName::derive(&record.run, path),
-        lab_count: subscription.labs.len(),
+        vm_name: VmName::derive(run, &image.image_path),
+        image_path: image.image_path,
+        image_name: image.image_name,
+        lab_count,
         is_small: os == Some(&OsSource::Known(OsType::Linux)),
+        hash: image.inputs.as_ref().map(Inputs::hash),
+        reuses: image.reuses,
+        supersedes: image.supersedes,
     }
 }
 
@@ -286,11 +344,16 @@ impl ItemStep for Run {
         let planned = match &record.asked {
             None => None,
             Some(start) => match plan(factory, record, start).await? {
-                Ok(planned) => Some(planned),
-                Err(failure) => return Ok(Next::Failed(failure)),
+                Planned::Run(planned) => Some(planned),
+                Planned::Failed(failure) => return Ok(Next::Failed(failure)),
+                Planned::After(run) => {
+                    let waiting_for = format!("run {run}, which was asked for earlier, to plan");
+                    let wait = pace::growing(record.started_at, factory.clock.now(), PLANNING);
+                    return Ok(Next::wait(wait, waiting_for));
+                }
             },
         };
-        let record = planned.as_ref().unwrap_or(record);
+        let record = planned.as_deref().unwrap_or(record);
         if state.facts.begun == PLANNED {
             return Ok(match prepare_builds(factory, record).await? {
                 Ok(()) => {
@@ -332,7 +395,11 @@ impl ItemStep for Run {
     /// What travels long begins first: a run is as long as its longest chain, and Azure takes 800 deployments at a time in a
     /// resource group, so the last of a thousand wait until the first are made.
     fn slot(&self, record: &RunRecord, follow_up: &Message) -> Duration {
-        let Step::CreateVm(ImageStep { image_path }) = &follow_up.step else { return Duration::ZERO };
+        let (Step::CreateVm(ImageStep { image_path }) | Step::CaptureImage(ImageStep { image_path })) =
+            &follow_up.step
+        else {
+            return Duration::ZERO;
+        };
         let all = record.builds.len();
         let large = record.builds.iter().filter(|build| !build.is_small).count();
         let is_small = record.builds.iter().any(|build| build.image_path == *image_path && build.is_small);
@@ -345,11 +412,15 @@ impl ItemStep for Run {
         if state.facts.begun != FANNED_OUT || state.ending.is_some() {
             return Vec::new();
         }
-        let create = |build: &RunBuild| {
-            let step = Step::CreateVm(ImageStep { image_path: build.image_path.clone() });
+        let first = |build: &RunBuild| {
+            let image = ImageStep { image_path: build.image_path.clone() };
+            let step = match build.reuses {
+                Some(_) => Step::CaptureImage(image),
+                None => Step::CreateVm(image),
+            };
             Message::first(record.run.clone(), step)
         };
-        record.builds.iter().map(create).collect()
+        record.builds.iter().map(first).collect()
     }
 }
 
@@ -369,13 +440,26 @@ async fn prepare_builds(factory: &Factory, record: &RunRecord) -> Result<Result<
         return unusable("the configuration that the run is pinned to cannot be read any more".to_owned());
     };
     drop(files);
+    supersede(factory, record).await?;
+    let reused = match record.builds.iter().any(|build| build.reuses.is_some()) {
+        true => lab_plans::labs_of_reused(factory, &record.run, &record.labs).await?,
+        false => BTreeMap::new(),
+    };
+    let reuses = |path: &ImagePath| {
+        record.builds.iter().any(|build| build.image_path == *path && build.reuses.is_some())
+    };
     let subscriptions: BTreeMap<&ImagePath, Vec<&LabId>> = configuration
         .subscriptions()
         .into_iter()
-        .map(|subscription| (subscription.image_path, subscription.labs))
+        .map(|subscription| match reused.get(subscription.image_path) {
+            Some(labs) if reuses(subscription.image_path) => (subscription.image_path, labs.iter().collect()),
+            _ => (subscription.image_path, subscription.labs),
+        })
         .collect();
     let copies = copies_by_subscription(record, &subscriptions);
-    let plan = Plan { factory, record, configuration: &configuration, lab: &lab, subscriptions, copies };
+    let inputs = inputs(factory, &record.run).await?;
+    let plan =
+        Plan { factory, record, configuration: &configuration, lab: &lab, subscriptions, copies, inputs };
     for builds in record.builds.chunks(WRITES_AT_ONCE) {
         let prepared = try_join_all(builds.iter().map(|build| plan.prepare(build))).await?;
         if let Some(failure) = prepared.into_iter().find_map(Result::err) {
@@ -383,6 +467,26 @@ async fn prepare_builds(factory: &Factory, record: &RunRecord) -> Result<Result<
         }
     }
     Ok(Ok(()))
+}
+
+/// What the run's images are made from, as its plan says.
+async fn inputs(factory: &Factory, run: &RunId) -> Result<BTreeMap<ImagePath, Inputs>, AzureError> {
+    let images = factory.ledger.run_plan(run).await?.map(|plan| plan.images).unwrap_or_default();
+    Ok(images.into_iter().filter_map(|image| Some((image.image_path, image.inputs?))).collect())
+}
+
+/// Calls off what earlier runs are building and would be wrong when it is done.
+async fn supersede(factory: &Factory, record: &RunRecord) -> Result<(), AzureError> {
+    let builds = record.builds.iter().map(|build| (&build.image_path, &build.supersedes));
+    let unchanged = record.unchanged.iter().map(|image| (&image.image_path, &image.supersedes));
+    let reason = CallOffReason::Superseded { by: record.run.clone() };
+    let called_off = CalledOff { reason, at: factory.clock.now() };
+    for (path, runs) in builds.chain(unchanged) {
+        for run in runs {
+            call_off::build(factory, run, &VmName::derive(run, path), &called_off).await?;
+        }
+    }
+    Ok(())
 }
 
 /// How many copies the run makes in each subscription, by its id in lower case.
@@ -405,6 +509,7 @@ struct Plan<'a> {
     lab: &'a LabId,
     subscriptions: BTreeMap<&'a ImagePath, Vec<&'a LabId>>,
     copies: BTreeMap<String, usize>,
+    inputs: BTreeMap<ImagePath, Inputs>,
 }
 
 impl Plan<'_> {
@@ -433,7 +538,8 @@ impl Plan<'_> {
             description: definition.notes().unwrap_or(build.image_path.stem()).to_owned(),
             factory_lab: self.lab.clone(),
             settings: record.settings.clone(),
-            inputs: None,
+            inputs: self.inputs.get(&build.image_path).cloned(),
+            reuses: build.reuses.clone(),
             siblings: Some(Siblings { builds: record.builds.len(), copies }),
             called_off: None,
             steps: BTreeMap::new(),

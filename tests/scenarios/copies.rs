@@ -82,7 +82,8 @@ fn an_image_that_stands_is_not_taken_back_because_its_vhd_cannot_be_deleted_in_t
         factory.after(Duration::from_secs(4 * 3600), |factory| factory.faults(Faults::default()));
         let outcome = factory.run().await;
         factory.assert_succeeded(&outcome);
-        let looked = outcome.run.images.iter().flat_map(|image| &image.labs).filter(|lab| lab.lab_name == DATA);
+        let looked =
+            outcome.run.images.iter().flat_map(|image| &image.labs).filter(|lab| lab.lab_name == DATA);
         assert!(looked.clone().all(|lab| lab.custom_image_id.is_some()) && looked.count() == 2);
     });
 }

@@ -31,7 +31,10 @@ fn addresses_are_read_as_browsers_and_pages_for_cloning_show_them() {
         ),
         ("https://dev.azure.com/org/_git/repo", "https://dev.azure.com/org/repo/_git/repo"),
         ("https://org.visualstudio.com/_git/repo", "https://dev.azure.com/org/repo/_git/repo"),
-        ("https://org.visualstudio.com/defaultcollection/p/_git/repo", "https://dev.azure.com/org/p/_git/repo"),
+        (
+            "https://org.visualstudio.com/defaultcollection/p/_git/repo",
+            "https://dev.azure.com/org/p/_git/repo",
+        ),
         ("git@ssh.dev.azure.com:v3/org/My%20Project/repo", "https://dev.azure.com/org/My Project/_git/repo"),
         ("ssh://git@ssh.dev.azure.com/v3/org/p/repo", "https://dev.azure.com/org/p/_git/repo"),
         ("org@vs-ssh.visualstudio.com:v3/org/p/repo", "https://dev.azure.com/org/p/_git/repo"),
@@ -97,11 +100,13 @@ fn a_password_in_an_address_is_told_of_and_not_repeated() {
 
 #[test]
 fn the_same_repository_is_known_in_every_spelling_and_another_is_not() {
-    let same = |one: &str, other: &str| {
-        Repository::parse(one).unwrap().is(&Repository::parse(other).unwrap())
-    };
+    let same =
+        |one: &str, other: &str| Repository::parse(one).unwrap().is(&Repository::parse(other).unwrap());
     assert!(same("https://github.com/Octo/Images", "git@github.com:octo/images.git"));
-    assert!(same("https://dev.azure.com/Org/My%20P/_git/Repo", "https://org.visualstudio.com/my%20p/_git/repo"));
+    assert!(same(
+        "https://dev.azure.com/Org/My%20P/_git/Repo",
+        "https://org.visualstudio.com/my%20p/_git/repo"
+    ));
     assert!(same("https://dev.azure.com/org/p/_git/repo", "git@ssh.dev.azure.com:v3/org/p/repo"));
     for other in ["https://github.com/octo/image", "https://git.example.org/octo/images"] {
         assert!(!same("https://github.com/octo/images", other), "{other}");

@@ -1,6 +1,6 @@
 //! The factory lab keeps the newest few of its captured VHDs.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -16,7 +16,7 @@ use crate::{
         ImageName, KEEP_TAG, Message, Queue, RunId,
         retention::{self, ImageState, KeepReason, StandingImage, Verdict},
     },
-    ledger::{BuildRecord, ItemStatus, Key, StepState},
+    ledger::{BuildRecord, ItemStatus, Key, RunRecord, StepState},
     steps::{
         Factory, tags,
         turn::{ItemStep, Next},
@@ -79,6 +79,7 @@ impl ItemStep for InFactory {
                 image.used_by.push(format!("run {run}, which may still copy it"));
             }
         }
+        reused_by_others(factory, &record.run, &mut images).await?;
         let verdicts = decide(record, &images);
         note_kept(&verdicts, state);
         let key = Key::build(&record.run, &record.plan.vm_name);
@@ -98,7 +99,7 @@ impl ItemStep for InFactory {
 
 /// The captured VHDs among these blobs. A VHD counts by its companion; one without is debris, which cleanup knows. Whoever
 /// pins one may write `FactoryKeep` at either of the two.
-fn captured(blobs: &[BlobItem]) -> Vec<StandingImage> {
+pub(in crate::steps) fn captured(blobs: &[BlobItem]) -> Vec<StandingImage> {
     let pinned_vhds: Vec<&str> = blobs
         .iter()
         .filter(|blob| tags::get(&blob.metadata, KEEP_TAG).is_some())
@@ -107,6 +108,7 @@ fn captured(blobs: &[BlobItem]) -> Vec<StandingImage> {
     let image = |blob: &BlobItem| {
         let name = blob.name.strip_suffix(COMPANION)?;
         let mut tags = tags::of_image_metadata(&blob.metadata)?;
+        tags.extend(tags::of_inputs_metadata(&blob.metadata));
         if pinned_vhds.contains(&name) {
             tags.insert(KEEP_TAG.to_owned(), String::new());
         }
@@ -130,6 +132,24 @@ fn decide(record: &BuildRecord, images: &[StandingImage]) -> Vec<Verdict> {
     let other = retention::Decision::Keep(KeepReason::OtherPath);
     verdicts.retain(|verdict| verdict.name != own && verdict.decision != other);
     verdicts
+}
+
+/// Notes which of these images the runs that go on bring to labs, though another run made them.
+async fn reused_by_others(
+    factory: &Factory,
+    own: &RunId,
+    images: &mut [StandingImage],
+) -> Result<(), AzureError> {
+    let open = factory.ledger.runs().await?.into_iter().filter(|entry| entry.status == ItemStatus::Open);
+    for entry in open.filter(|entry| entry.key.run_id().is_some_and(|run| run != *own)) {
+        let Some((run, _)) = factory.ledger.read::<RunRecord>(&entry.key).await? else { continue };
+        let reused = run.builds.iter().filter(|build| build.reuses.is_some());
+        let names: BTreeSet<&str> = reused.map(|build| build.image_name.as_str()).collect();
+        for image in images.iter_mut().filter(|image| names.contains(image.name.as_str())) {
+            image.used_by.push(format!("run {}, which may still copy it", run.run));
+        }
+    }
+    Ok(())
 }
 
 fn run_of(image: &StandingImage) -> Option<RunId> {

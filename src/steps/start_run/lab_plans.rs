@@ -1,0 +1,247 @@
+//! What a run does in each lab, before it does it: which images it brings, which older ones retire, and what blocks the others.
+//!
+//! Each lab's plan is written down as soon as it is made: trouble with one lab repeats nothing for the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::try_join_all;
+
+use super::decisions::{Ground, captured};
+use crate::{
+    azure::{AzureError, CustomImage},
+    domain::{
+        ImagePath, LabId, Queue, RUN_TAG, RunId, VmName,
+        plan::{Action, ReusedImage},
+        retention::{self, Decision, ImageState, KeepReason, StandingImage, Verdict},
+        subscriptions::Subscription,
+    },
+    ledger::{BuildRecord, ImagePlan, ItemStatus, Kept, Key, LabImagePlan, LabPlan, RunPlan},
+    steps::{Factory, retire_images::Users, tags},
+};
+
+/// Labs that are looked at together: three lists each, far below what Azure takes.
+const LABS_AT_ONCE: usize = 4;
+/// Why an image is brought.
+const NEW: &str = "its new image";
+const MISSING: &str = "the lab does not have it";
+/// Why it is not.
+const STANDS: &str = "it stands there";
+
+/// Plans for every lab; answers which labs this run brings each image to.
+///
+/// # Errors
+/// As any call of Azure and of the ledger: the labs that were looked at are not looked at again.
+pub async fn plan(
+    ground: &Ground<'_>,
+    wanted: &[Subscription<'_>],
+    plan: &RunPlan,
+) -> Result<BTreeMap<ImagePath, Vec<LabId>>, AzureError> {
+    let images: BTreeMap<&ImagePath, &ImagePlan> =
+        plan.images.iter().map(|image| (&image.image_path, image)).collect();
+    let mut receives: BTreeMap<&LabId, Vec<&ImagePlan>> = BTreeMap::new();
+    for subscription in wanted {
+        let Some(image) = images.get(subscription.image_path) else { continue };
+        for lab in &subscription.labs {
+            receives.entry(lab).or_default().push(image);
+        }
+    }
+    let elsewhere = brought_by_others(ground.factory, plan).await?;
+    let receives: Vec<(&LabId, Vec<&ImagePlan>)> = receives.into_iter().collect();
+    let mut labs: BTreeMap<ImagePath, Vec<LabId>> = BTreeMap::new();
+    for together in receives.chunks(LABS_AT_ONCE) {
+        let plans = together.iter().map(|(lab, images)| lab_of(ground, lab, images, &elsewhere));
+        for plan in try_join_all(plans).await? {
+            for image in plan.images.into_iter().filter(|image| image.copies) {
+                labs.entry(image.image_path).or_default().push(plan.lab.clone());
+            }
+        }
+    }
+    of_factory_lab(ground, plan).await?;
+    Ok(labs)
+}
+
+/// The labs that the run of an image brings it to itself, by image path: as far as that goes on and has not failed.
+async fn brought_by_others(
+    factory: &Factory,
+    plan: &RunPlan,
+) -> Result<BTreeMap<ImagePath, BTreeSet<LabId>>, AzureError> {
+    let mut elsewhere = BTreeMap::new();
+    for image in &plan.images {
+        let Some(ReusedImage { run, .. }) = &image.reuses else { continue };
+        if factory.ledger.status(&Key::run(run)).await? != Some(ItemStatus::Open) {
+            continue;
+        }
+        let vm = VmName::derive(run, &image.image_path);
+        let build = factory.ledger.read::<BuildRecord>(&Key::build(run, &vm)).await?;
+        let Some((build, _)) = build.filter(|(build, _)| build.called_off.is_none()) else { continue };
+        let mut labs = BTreeSet::new();
+        for lab in build.plan.labs {
+            let status = match build.steps.get(&Queue::CaptureImage) {
+                // Not one copy is begun before the image is captured.
+                None => None,
+                Some(_) => factory.ledger.status(&Key::copy(run, &vm, &lab)).await?,
+            };
+            if status != Some(ItemStatus::Failed) {
+                labs.insert(lab);
+            }
+        }
+        elsewhere.insert(image.image_path.clone(), labs);
+    }
+    Ok(elsewhere)
+}
+
+async fn lab_of(
+    ground: &Ground<'_>,
+    lab: &LabId,
+    images: &[&ImagePlan],
+    elsewhere: &BTreeMap<ImagePath, BTreeSet<LabId>>,
+) -> Result<LabPlan, AzureError> {
+    let ledger = &ground.factory.ledger;
+    let key = Key::lab_plan(&ground.record.run, lab);
+    if let Some(known) = ledger.lab_plan(&key).await? {
+        return Ok(known);
+    }
+    let found = match find(ground.factory, lab).await {
+        Err(error) if error.is_transient() => return Err(error),
+        found => found,
+    };
+    let stands = |image: &ImagePlan| match &found {
+        Ok((standing, _)) => standing.iter().any(|standing| is_good(standing, image)),
+        Err(_) => false,
+    };
+    let decide = |image: &&ImagePlan| {
+        let other = elsewhere.get(&image.image_path).filter(|labs| labs.contains(lab));
+        let (copies, reason) = match (image.action, &image.reuses) {
+            (Action::Build, _) => (true, NEW.to_owned()),
+            _ if stands(image) => (false, STANDS.to_owned()),
+            (_, Some(reused)) if other.is_some() => (false, format!("run {} brings it", reused.run)),
+            (Action::Await, _) => (true, NEW.to_owned()),
+            (Action::Keep, _) => (true, MISSING.to_owned()),
+        };
+        let (image_path, image_name) = (image.image_path.clone(), image.image_name.clone());
+        LabImagePlan { image_path, image_name, copies, reason }
+    };
+    let mut plan = LabPlan {
+        lab: lab.clone(),
+        images: images.iter().map(decide).collect(),
+        retires: Vec::new(),
+        kept: Vec::new(),
+        held: None,
+        unknown: found.as_ref().err().map(ToString::to_string),
+    };
+    if let Ok((standing, users)) = found {
+        let standing: Vec<StandingImage> = standing.iter().map(|image| users.standing(image)).collect();
+        let brought: Vec<&ImagePlan> =
+            images.iter().zip(&plan.images).filter_map(|(image, lab)| lab.copies.then_some(*image)).collect();
+        foresee(ground, &standing, &brought, &mut plan);
+    }
+    ledger.keep_lab_plan(&key, plan).await
+}
+
+/// A lab's custom images, and who uses them.
+async fn find(factory: &Factory, lab: &LabId) -> Result<(Vec<CustomImage>, Users), AzureError> {
+    let address = factory.storages.get(lab).await?.lab.address;
+    let images = factory.azure.custom_images(&address, None).await?;
+    // Where nothing of ours stands, nothing can retire, whoever uses what.
+    let is_ours = |image: &CustomImage| tags::get(&image.tags, RUN_TAG).is_some();
+    let users = match images.iter().any(is_ours) {
+        true => Users::of(factory, &address).await?,
+        false => Users::default(),
+    };
+    Ok((images, users))
+}
+
+/// Whether this is the image, good or about to be.
+fn is_good(standing: &CustomImage, image: &ImagePlan) -> bool {
+    standing.name.eq_ignore_ascii_case(image.image_name.as_str())
+        && tags::get(&standing.tags, RUN_TAG).is_some()
+        && ImageState::from_provisioning_state(&standing.provisioning_state) == ImageState::Succeeded
+}
+
+/// Foresees what retires, as retire-images will decide it once the new images stand.
+fn foresee(ground: &Ground<'_>, standing: &[StandingImage], brought: &[&ImagePlan], plan: &mut LabPlan) {
+    let settings = &ground.configuration.settings;
+    let keep = settings.images_to_keep as usize;
+    let mut retires = Vec::new();
+    for image in brought {
+        let path = &image.image_path;
+        let name = image.image_name.as_str();
+        let mut images: Vec<StandingImage> =
+            standing.iter().filter(|image| image.path().as_ref() == Some(path)).cloned().collect();
+        images.retain(|standing| !standing.name.eq_ignore_ascii_case(name));
+        images.push(to_be(ground, image));
+        for Verdict { name: other, decision } in retention::decide(path, &images, keep) {
+            match decision {
+                _ if other == name => {}
+                Decision::Retire => retires.push(other),
+                Decision::Keep(KeepReason::Newest) => {}
+                Decision::Keep(reason) => plan.kept.push(Kept { name: other, reason: reason.to_string() }),
+            }
+        }
+    }
+    if retires.is_empty() {
+        return;
+    }
+    let paths: BTreeSet<ImagePath> = brought.iter().map(|image| image.image_path.clone()).collect();
+    let weight = retention::weigh(standing, &ground.record.run, &paths, keep);
+    if weight.exceeds(settings.most_retired_share) && !ground.record.approve_retirement {
+        plan.held = Some(weight);
+    } else {
+        plan.retires = retires;
+    }
+}
+
+/// The image as it will stand.
+fn to_be(ground: &Ground<'_>, image: &ImagePlan) -> StandingImage {
+    let run = &ground.record.run;
+    let born = image.reuses.as_ref().map_or(ground.record.started_at, |reused| reused.started_at);
+    StandingImage {
+        name: image.image_name.to_string(),
+        created: ground.factory.clock.now(),
+        state: ImageState::Succeeded,
+        tags: tags::of_image(run, &image.image_path, born),
+        used_by: Vec::new(),
+    }
+}
+
+/// The same for the factory lab's captured VHDs.
+async fn of_factory_lab(ground: &Ground<'_>, plan: &RunPlan) -> Result<(), AzureError> {
+    let Some(lab) = &ground.record.factory_lab else { return Ok(()) };
+    let key = Key::vhd_plan(&plan.run, lab);
+    if ground.factory.ledger.lab_plan(&key).await?.is_some() {
+        return Ok(());
+    }
+    let built: Vec<&ImagePlan> = plan.images.iter().filter(|image| image.action == Action::Build).collect();
+    let mut of_vhds = LabPlan {
+        lab: lab.clone(),
+        images: Vec::new(),
+        retires: Vec::new(),
+        kept: Vec::new(),
+        held: None,
+        unknown: None,
+    };
+    if !built.is_empty() {
+        foresee(ground, &captured(ground.storage).await?, &built, &mut of_vhds);
+    }
+    ground.factory.ledger.keep_lab_plan(&key, of_vhds).await?;
+    Ok(())
+}
+
+/// Which labs a planned run brings the images of other runs to: its labs' plans know.
+///
+/// # Errors
+/// As any call of the ledger.
+pub async fn labs_of_reused(
+    factory: &Factory,
+    run: &RunId,
+    labs: impl IntoIterator<Item = &LabId>,
+) -> Result<BTreeMap<ImagePath, Vec<LabId>>, AzureError> {
+    let mut receives: BTreeMap<ImagePath, Vec<LabId>> = BTreeMap::new();
+    for lab in labs {
+        let Some(plan) = factory.ledger.lab_plan(&Key::lab_plan(run, lab)).await? else { continue };
+        for image in plan.images.into_iter().filter(|image| image.copies) {
+            receives.entry(image.image_path).or_default().push(lab.clone());
+        }
+    }
+    Ok(receives)
+}
