@@ -3,6 +3,7 @@
 //! | file | what it is about |
 //! |---|---|
 //! | [`world`] | which labs the simulated Azure has |
+//! | [`git_host`] | git hosts with a repository of this machine: their interfaces and their webhooks |
 //! | [`in_process`] | the factory, Azure and the host in one process under virtual time |
 //! | [`configuration`] | which configuration is used |
 //! | [`outcome`] | what a run leaves behind, its critical path, the report |
@@ -18,6 +19,7 @@ mod control;
 mod desk;
 mod dev_command;
 mod functions_host;
+pub mod git_host;
 mod host_watch;
 pub mod in_process;
 pub mod outcome;

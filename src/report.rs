@@ -106,6 +106,8 @@ pub struct RunLine {
     pub reason: RunReason,
     /// The commit that it is pinned to.
     pub commit: Option<String>,
+    /// Who wrote that commit, if known.
+    pub author: Option<String>,
     /// How it stands.
     pub status: Status,
     /// Why it failed, if it did.
@@ -400,6 +402,7 @@ fn run_line(record: &RunRecord) -> RunLine {
         id: record.run.clone(),
         reason: record.reason,
         commit: record.commit.clone(),
+        author: record.author.clone(),
         status,
         error: state.and_then(StepState::failure).cloned(),
         warnings: record.warnings.clone(),

@@ -10,8 +10,6 @@ mod http;
 mod local;
 mod place;
 mod selection;
-#[cfg(test)]
-mod stand_in;
 
 use async_trait::async_trait;
 
@@ -19,7 +17,8 @@ pub use azure_devops::{AzureDevOps, AzureDevOpsOptions, DevOpsAccess};
 pub use directory::Directory;
 pub use error::SourceError;
 pub use git::Git;
-pub use github::{GitHub, GitHubOptions, PUBLIC_API};
+pub use github::{BadApp, GitHub, GitHubAccess, GitHubApp, GitHubOptions, PUBLIC_API};
+pub use http::Carrier;
 pub use local::Local;
 pub use place::{BadPlace, Folder, Revision};
 
@@ -35,6 +34,14 @@ pub trait Source: Send + Sync {
     /// If there is no such commit, or it cannot be asked for now.
     async fn resolve(&self, asked: Option<&str>) -> Result<Option<String>, SourceError> {
         Ok(asked.map(str::to_owned))
+    }
+
+    /// Who wrote the commit of this whole id, if the source tells.
+    ///
+    /// # Errors
+    /// If it cannot be asked for now.
+    async fn author(&self, _commit: &str) -> Result<Option<String>, SourceError> {
+        Ok(None)
     }
 
     /// The configuration's files at `commit`, or as they are now where `None`.

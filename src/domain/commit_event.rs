@@ -245,12 +245,12 @@ impl NewCommit {
         };
         let asked: Asked = serde_json::from_slice(body).map_err(|error| wanted(&error))?;
         let commit = CommitId::parse(&asked.commit).map_err(|error| wanted(&error))?;
-        Ok(Self { commit, author: author(asked.author.as_deref()) })
+        Ok(Self { commit, author: author_name(asked.author.as_deref()) })
     }
 }
 
 /// A person's name as it is kept: on one line, not empty, not longer than names are.
-fn author(name: Option<&str>) -> Option<String> {
+pub fn author_name(name: Option<&str>) -> Option<String> {
     let words: Vec<&str> = name?.split(|c: char| c.is_whitespace() || c.is_control()).collect();
     let name = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     (!name.is_empty()).then(|| shown(&name))

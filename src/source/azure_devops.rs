@@ -8,7 +8,7 @@ use azure_core::credentials::TokenCredential;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use factory_clock::Clock;
 use reqwest::{
-    StatusCode, Url,
+    Method, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue},
 };
 use serde_json::Value;
@@ -16,16 +16,20 @@ use serde_json::Value;
 use super::{
     Folder, Revision, Source, SourceError,
     archive::{self, LARGEST_ARCHIVE, Layout},
-    http::{Answer, Http, Question, encoded, secret_header},
+    http::{Answer, Carrier, Http, Question, encoded, secret_header},
 };
-use crate::{azure::AzureError, domain::config::ConfigurationFiles, secret::Secret};
+use crate::{
+    azure::AzureError,
+    domain::{commit_event::author_name, config::ConfigurationFiles},
+    secret::Secret,
+};
 
 /// Azure DevOps, as Entra knows it.
 const SCOPE: &str = "499b84ac-1321-427f-aa17-267ca6975798/.default";
 const API_VERSION: &str = "7.1";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ZIP: HeaderValue = HeaderValue::from_static("application/zip");
-/// The branches whose names begin alike, or an error in words.
+/// The branches whose names begin alike, a commit's description, or an error in words.
 const LARGEST_ANSWER: u64 = 4 << 20;
 const NOT_LET_IN: &str = "put a personal access token that may read code and has not expired into \
                           IMAGE_FACTORY_REPOSITORY_TOKEN, or leave it out and give the managed identity access to the project";
@@ -67,6 +71,11 @@ impl AzureDevOps {
     /// Opens no connection yet.
     pub fn new(options: AzureDevOpsOptions, clock: Clock) -> Self {
         Self { options, http: Http::new(clock.clone()), clock }
+    }
+
+    /// Reaches its host this way instead of through sockets.
+    pub fn carried_by(self, carrier: Arc<dyn Carrier>) -> Self {
+        Self { http: self.http.carried_by(carrier), ..self }
     }
 
     fn name(&self) -> String {
@@ -117,7 +126,8 @@ impl AzureDevOps {
         let headers =
             HeaderMap::from_iter([(ACCEPT, accept), (AUTHORIZATION, self.authorization(&place).await?)]);
         // It leads nowhere but to a page to sign in on.
-        self.http.get(Question { place: &place, url, headers, most_bytes, most_redirects: 0 }).await
+        let method = Method::GET;
+        self.http.ask(Question { place: &place, method, url, headers, most_bytes, most_redirects: 0 }).await
     }
 
     /// The answer, if it is of this type of content.
@@ -193,6 +203,17 @@ impl Source for AzureDevOps {
         }
     }
 
+    async fn author(&self, commit: &str) -> Result<Option<String>, SourceError> {
+        let revision = self.options.branch.or(Some(commit), &self.name())?;
+        let kind = format!("commits/{}", encoded(revision.as_str()));
+        let answer = self.get(&kind, &[], JSON, LARGEST_ANSWER).await?;
+        let answer = self.expected(answer, "application/json", &revision)?;
+        let told: Value = serde_json::from_slice(&answer.body).map_err(|error| {
+            SourceError::malformed(&self.name(), format!("its description of a commit: {error}"))
+        })?;
+        Ok(author_name(told["author"]["name"].as_str()))
+    }
+
     async fn fetch(&self, commit: Option<&str>) -> Result<ConfigurationFiles, SourceError> {
         let revision = self.options.branch.or(commit, &self.name())?;
         let kind = if revision.is_id() { "commit" } else { "branch" };
@@ -211,5 +232,5 @@ impl Source for AzureDevOps {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "dev"))]
 mod tests;

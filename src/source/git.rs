@@ -9,7 +9,7 @@ use super::{
     Folder, Revision, Source, SourceError,
     selection::{Selection, check_depth, check_size, kept_as, leads_on},
 };
-use crate::domain::config::ConfigurationFiles;
+use crate::domain::{commit_event::author_name, config::ConfigurationFiles};
 
 /// What a tree's entry is if it is a link: its text says where it leads.
 const LINK_MODE: i32 = 0o120_000;
@@ -59,6 +59,14 @@ impl Git {
             Walk { repository: &repository, place: &place }.descend(tree, "", &mut selection)?;
         }
         selection.found(&folder, tree.is_some())
+    }
+
+    /// The configuration's folder, seen from the top of the repository.
+    ///
+    /// # Errors
+    /// If there is no repository.
+    pub fn folder(&self) -> Result<Folder, SourceError> {
+        self.folder_in(&self.open()?)
     }
 
     /// Whether the repository has no work tree, so that there are no files but at a commit.
@@ -124,6 +132,16 @@ impl Source for Git {
     async fn resolve(&self, asked: Option<&str>) -> Result<Option<String>, SourceError> {
         let asked = asked.map(str::to_owned);
         self.aside(move |git| git.commit_id(asked.as_deref()).map(Some)).await
+    }
+
+    async fn author(&self, commit: &str) -> Result<Option<String>, SourceError> {
+        let commit = commit.to_owned();
+        self.aside(move |git| {
+            let repository = git.open()?;
+            let commit = git.commit(&repository, Some(&commit))?;
+            Ok(author_name(Some(&String::from_utf8_lossy(commit.author().name_bytes()))))
+        })
+        .await
     }
 
     async fn fetch(&self, commit: Option<&str>) -> Result<ConfigurationFiles, SourceError> {

@@ -1,12 +1,13 @@
 //! Asking a git host over HTTP.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use factory_clock::Clock;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
-    Client, Response, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
+    Client, Method, Request, Response, StatusCode, Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT},
     redirect::Policy,
 };
 use tokio::sync::OnceCell;
@@ -23,16 +24,27 @@ const CALL_TIME_OUT: Duration = Duration::from_secs(240);
 /// Enough of a host's own words.
 const LONGEST_REASON: usize = 300;
 /// GitHub refuses callers without a name.
-const USER_AGENT: &str = concat!("image-factory/", env!("CARGO_PKG_VERSION"));
+const OUR_NAME: HeaderValue = HeaderValue::from_static(concat!("image-factory/", env!("CARGO_PKG_VERSION")));
 /// How many calls are left, and when there will be more, in seconds since 1970.
 /// <https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api>
 const RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
+/// What takes requests to a git host instead of sockets, where the host lives in this process.
+#[async_trait]
+pub trait Carrier: fmt::Debug + Send + Sync {
+    /// Takes one there, and brings its answer back.
+    ///
+    /// # Errors
+    /// As sockets have them.
+    async fn carry(&self, request: Request) -> reqwest::Result<Response>;
+}
+
 /// Calls a git host.
 #[derive(Debug)]
 pub(super) struct Http {
     client: OnceCell<Client>,
+    carrier: Option<Arc<dyn Carrier>>,
     clock: Clock,
 }
 
@@ -40,6 +52,7 @@ pub(super) struct Http {
 pub(super) struct Question<'a> {
     /// For people: what is asked for, of whom.
     pub place: &'a str,
+    pub method: Method,
     pub url: Url,
     /// Sent to the URL's own host alone.
     pub headers: HeaderMap,
@@ -72,7 +85,23 @@ impl Answer {
 
 impl Http {
     pub fn new(clock: Clock) -> Self {
-        Self { client: OnceCell::new(), clock }
+        Self { client: OnceCell::new(), carrier: None, clock }
+    }
+
+    /// Sends everything this way.
+    pub fn carried_by(self, carrier: Arc<dyn Carrier>) -> Self {
+        Self { carrier: Some(carrier), ..self }
+    }
+
+    async fn send(&self, place: &str, request: Request) -> Result<Response, SourceError> {
+        let answer = match &self.carrier {
+            Some(carrier) => carrier.carry(request).await,
+            None => {
+                let client = self.client.get_or_try_init(async || client(place, request.url())).await?;
+                client.execute(request).await
+            }
+        };
+        answer.map_err(|error| unanswered(place, &error))
     }
 
     /// Asks, and follows where the host leads. A header never reaches another host than the first: not even the token that is
@@ -80,16 +109,18 @@ impl Http {
     ///
     /// # Errors
     /// If no answer comes, or one that says "not now", or too much.
-    pub async fn get(&self, question: Question<'_>) -> Result<Answer, SourceError> {
-        let Question { place, mut url, headers, most_bytes, most_redirects } = question;
-        let client = self.client.get_or_try_init(async || client(place, &url)).await?;
+    pub async fn ask(&self, question: Question<'_>) -> Result<Answer, SourceError> {
+        let Question { place, method, mut url, headers, most_bytes, most_redirects } = question;
         let own = url.origin();
         let mut redirects = 0;
         loop {
             require_private(place, &url)?;
-            let headers = if url.origin() == own { headers.clone() } else { HeaderMap::new() };
-            let answer = client.get(url.clone()).headers(headers).send().await;
-            let answer = answer.map_err(|error| unanswered(place, &error))?;
+            let mut request = Request::new(method.clone(), url.clone());
+            if url.origin() == own {
+                *request.headers_mut() = headers.clone();
+            }
+            request.headers_mut().insert(USER_AGENT, OUR_NAME);
+            let answer = self.send(place, request).await?;
             self.refuse_trouble(place, &answer)?;
             let leads_on = answer.status().is_redirection() && redirects < most_redirects;
             let location = leads_on.then(|| answer.headers().get(LOCATION)).flatten();
@@ -132,7 +163,6 @@ impl Http {
 /// A client; for stand-ins on this machine one that passes by any proxy that the environment names.
 fn client(place: &str, url: &Url) -> Result<Client, SourceError> {
     let builder = Client::builder()
-        .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIME_OUT)
         .read_timeout(READ_TIME_OUT)
         .timeout(CALL_TIME_OUT)

@@ -32,6 +32,10 @@ impl Source for Local {
         }
     }
 
+    async fn author(&self, commit: &str) -> Result<Option<String>, SourceError> {
+        self.git.author(commit).await
+    }
+
     async fn fetch(&self, commit: Option<&str>) -> Result<ConfigurationFiles, SourceError> {
         match commit.is_some() || self.git.is_bare() {
             true => self.git.fetch(commit).await,

@@ -12,6 +12,7 @@ use std::{
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use time::OffsetDateTime;
+use tracing::warn;
 
 use decisions::{Ground, Turn};
 
@@ -232,19 +233,36 @@ async fn fetch(
         Ok(found) => found,
         Err(error) => return no_source(&error).map(Err),
     };
-    if found != record.commit {
+    let author = match (&record.author, &found) {
+        (None, Some(commit)) => author(factory, commit).await,
+        (known, _) => known.clone(),
+    };
+    if (&found, &author) != (&record.commit, &record.author) {
         let change = |stored: &mut RunRecord| {
             let is_first = stored.commit == record.commit;
             if is_first {
                 stored.commit.clone_from(&found);
+                stored.author.clone_from(&author);
             }
             is_first
         };
-        record.commit = factory.ledger.update::<RunRecord>(&Key::run(&record.run), change).await?.commit;
+        let stored = factory.ledger.update::<RunRecord>(&Key::run(&record.run), change).await?;
+        (record.commit, record.author) = (stored.commit, stored.author);
     }
     match factory.source.fetch(record.commit.as_deref()).await {
         Ok(files) => Ok(Ok(files)),
         Err(error) => no_source(&error).map(Err),
+    }
+}
+
+/// Who wrote a commit that was named without its author. No run waits or fails for it.
+async fn author(factory: &Factory, commit: &str) -> Option<String> {
+    match factory.source.author(commit).await {
+        Ok(author) => author,
+        Err(error) => {
+            warn!(%error, commit, "the commit's author is not known");
+            None
+        }
     }
 }
 

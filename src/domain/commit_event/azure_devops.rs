@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{AfterPush, CommitEvent, Push, PushedRepository, RefUpdate, author, shown};
+use super::{AfterPush, CommitEvent, Push, PushedRepository, RefUpdate, author_name, shown};
 
 /// The event of a push.
 const PUSH: &str = "git.push";
@@ -73,7 +73,7 @@ pub(super) fn read(body: &[u8]) -> Result<CommitEvent, String> {
             AfterPush::parse(&update.new_object_id).map_err(|error| format!("newObjectId: {error}"))?;
         let commit = commits.iter().find(|one| one.commit_id.eq_ignore_ascii_case(&update.new_object_id));
         let name = commit.and_then(|commit| commit.author.as_ref()).and_then(|author| author.name.as_deref());
-        Ok(RefUpdate { name: update.name, after, author: author(name) })
+        Ok(RefUpdate { name: update.name, after, author: author_name(name) })
     };
     let PayloadRepository { id, name, remote_url } = repository;
     Ok(CommitEvent::Push(Push {

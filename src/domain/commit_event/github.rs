@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{AfterPush, CommitEvent, Push, PushedRepository, RefUpdate, author, shown};
+use super::{AfterPush, CommitEvent, Push, PushedRepository, RefUpdate, author_name, shown};
 
 /// The event of a push.
 const PUSH: &str = "push";
@@ -51,7 +51,7 @@ fn push(body: &[u8]) -> Result<Push, String> {
     let after = AfterPush::parse(&payload.after).map_err(|error| format!("after: {error}"))?;
     // Of a tag that has a text of its own, `after` is the tag's hash and the head commit is another.
     let head = payload.head_commit.filter(|head| head.id.eq_ignore_ascii_case(&payload.after));
-    let author = author(head.and_then(|head| head.author).and_then(|author| author.name).as_deref());
+    let author = author_name(head.and_then(|head| head.author).and_then(|author| author.name).as_deref());
     Ok(Push {
         repository: PushedRepository::GitHub { full_name: payload.repository.full_name },
         updates: vec![RefUpdate { name: payload.reference, after, author }],

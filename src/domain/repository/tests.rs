@@ -1,3 +1,5 @@
+use hostile_bytes::{Attack, Grammar};
+
 use super::*;
 
 /// Its address in the usual form, over HTTPS.
@@ -131,4 +133,34 @@ fn people_read_a_short_name() {
     ] {
         assert_eq!(Repository::parse(text).unwrap().to_string(), shown);
     }
+}
+
+#[test]
+fn no_text_breaks_the_reader_of_addresses() {
+    let samples = [
+        "https://github.com/octo/images.git",
+        "git@github.com:octo/images.git",
+        "https://org@dev.azure.com/org/My%20Project/_git/repo?version=GBmain",
+        "org@vs-ssh.visualstudio.com:v3/org/p/repo",
+        "https://org.visualstudio.com/DefaultCollection/p/_git/repo",
+        "http://[::1]:7000/tfs/Main/p/_git/repo",
+    ];
+    let words = ["_git", "%2F", "..", "@", "://", ":", "visualstudio.com", "github.com", "v3/"];
+    Attack::on("addresses of repositories", Grammar::Text).samples(samples).words(words).run(|bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let read = Repository::parse(&text).map_err(|refusal| refusal.to_string())?;
+        assert!(read.is(&read) && !read.to_string().is_empty());
+        match &read {
+            Repository::GitHub { host, owner, name } => {
+                let again = Repository::parse(&format!("https://{host}/{owner}/{name}"));
+                assert!(again.as_ref().is_ok_and(|again| again.is(&read)), "{read:?}: {again:?}");
+            }
+            // No name leads to another place of the host.
+            Repository::AzureDevOps { organization, project, name } => {
+                assert!(organization.username().is_empty() && organization.password().is_none());
+                assert!([project, name].iter().all(|name| !name.contains(['/', '\\']) && *name != ".."));
+            }
+        }
+        Ok(())
+    });
 }

@@ -10,8 +10,8 @@ use crate::{
     domain::{GITHUB_HOST, Repository},
     secret::Secret,
     source::{
-        AzureDevOps, AzureDevOpsOptions, DevOpsAccess, Folder, GitHub, GitHubOptions, Local, PUBLIC_API,
-        Revision, Source,
+        AzureDevOps, AzureDevOpsOptions, BadApp, DevOpsAccess, Folder, GitHub, GitHubAccess, GitHubApp,
+        GitHubOptions, Local, PUBLIC_API, Revision, Source,
     },
 };
 
@@ -26,6 +26,12 @@ pub const BRANCH: &str = "IMAGE_FACTORY_BRANCH";
 pub const FOLDER: &str = "IMAGE_FACTORY_FOLDER";
 /// A token that may read the repository.
 pub const TOKEN: &str = "IMAGE_FACTORY_REPOSITORY_TOKEN";
+/// A GitHub App that may read the repository, in place of a token: its id or client id.
+pub const GITHUB_APP_ID: &str = "IMAGE_FACTORY_GITHUB_APP_ID";
+/// The id of the app's installation.
+pub const GITHUB_APP_INSTALLATION: &str = "IMAGE_FACTORY_GITHUB_APP_INSTALLATION_ID";
+/// The app's private key, as PEM.
+pub const GITHUB_APP_KEY: &str = "IMAGE_FACTORY_GITHUB_APP_PRIVATE_KEY";
 /// The API of a GitHub Enterprise server, such as `https://git.example.org/api/v3`.
 pub const GITHUB_API: &str = "IMAGE_FACTORY_GITHUB_API";
 
@@ -38,6 +44,7 @@ pub struct SourceSettings {
     branch: Revision,
     folder: Folder,
     token: Option<Secret<String>>,
+    app: Option<GitHubApp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,18 +73,18 @@ impl SourceSettings {
         let branch = branch.map_err(|error| problems.push(format!("{BRANCH}: {error}"))).ok();
         let folder = get(FOLDER).unwrap_or_default().parse();
         let folder = folder.map_err(|error| problems.push(format!("{FOLDER}: {error}"))).ok();
-        let token = get(TOKEN);
-        // The value is not repeated.
-        if token.is_some_and(|token| token.starts_with(UNRESOLVED_REFERENCE)) {
-            problems.push(format!(
-                "{TOKEN} is a reference to Key Vault that Azure could not resolve: see the app's environment variables in the \
-                 portal"
-            ));
+        let token = get(TOKEN).filter(|token| is_resolved(TOKEN, token, problems));
+        let app = app(&get, problems);
+        if app.is_some() && token.is_some() {
+            problems.push(format!("{TOKEN} and {GITHUB_APP_ID} are both set: take one of them away"));
+        }
+        if app.is_some() && !matches!(place, None | Some(Place::GitHub { .. })) {
+            problems.push(format!("{GITHUB_APP_ID} is set, but the configuration does not come from GitHub"));
         }
         let token = token.map(|token| Secret::new(token.to_owned()));
         match (place, branch, folder) {
             (Some(place), Some(branch), Some(folder)) if problems.len() == before => {
-                Some(Self { place, branch, folder, token })
+                Some(Self { place, branch, folder, token, app })
             }
             _ => None,
         }
@@ -85,11 +92,16 @@ impl SourceSettings {
 
     /// The source. Opens no connection yet.
     pub fn source(self, credential: Arc<dyn TokenCredential>, clock: Clock) -> Arc<dyn Source> {
-        let Self { place, branch, folder, token } = self;
+        let Self { place, branch, folder, token, app } = self;
         match place {
             Place::Local(path) => Arc::new(Local::new(path, branch, folder)),
             Place::GitHub { api, owner, repository } => {
-                let options = GitHubOptions { api, owner, repository, branch, folder, token };
+                let access = match (app, token) {
+                    (Some(app), _) => GitHubAccess::App(app),
+                    (None, Some(token)) => GitHubAccess::Token(token),
+                    (None, None) => GitHubAccess::Public,
+                };
+                let options = GitHubOptions { api, owner, repository, branch, folder, access };
                 Arc::new(GitHub::new(options, clock))
             }
             Place::AzureDevOps { organization, project, repository } => {
@@ -106,6 +118,42 @@ impl SourceSettings {
 pub(super) fn branch<'a>(get: impl Fn(&str) -> Option<&'a str>) -> &'a str {
     let branch = get(BRANCH).unwrap_or(DEFAULT_BRANCH);
     branch.strip_prefix("refs/heads/").unwrap_or(branch)
+}
+
+/// Whether a secret is one, and not a reference to Key Vault that Azure could not resolve. The value is not repeated.
+fn is_resolved(name: &str, value: &str, problems: &mut Vec<String>) -> bool {
+    let is_resolved = !value.starts_with(UNRESOLVED_REFERENCE);
+    if !is_resolved {
+        problems.push(format!(
+            "{name} is a reference to Key Vault that Azure could not resolve: see the app's environment variables in the \
+             portal"
+        ));
+    }
+    is_resolved
+}
+
+/// The GitHub App, if one is set up.
+fn app<'a>(get: impl Fn(&str) -> Option<&'a str>, problems: &mut Vec<String>) -> Option<GitHubApp> {
+    let names = [GITHUB_APP_ID, GITHUB_APP_INSTALLATION, GITHUB_APP_KEY];
+    let values = names.map(&get);
+    if values.iter().all(Option::is_none) {
+        return None;
+    }
+    let [Some(id), Some(installation), Some(key)] = values else {
+        let missing: Vec<&str> = names.into_iter().filter(|name| get(name).is_none()).collect();
+        problems
+            .push(format!("of a GitHub App all three settings are needed; missing: {}", missing.join(", ")));
+        return None;
+    };
+    if !is_resolved(GITHUB_APP_KEY, key, problems) {
+        return None;
+    }
+    let of = |bad: &BadApp| match bad {
+        BadApp::Id => GITHUB_APP_ID,
+        BadApp::Installation => GITHUB_APP_INSTALLATION,
+        BadApp::Key => GITHUB_APP_KEY,
+    };
+    GitHubApp::new(id, installation, key).map_err(|bad| problems.push(format!("{}: {bad}", of(&bad)))).ok()
 }
 
 /// The repository at an address.
@@ -225,5 +273,40 @@ mod tests {
         let problems =
             with("@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/t)").unwrap_err();
         assert!(problems[0].starts_with(TOKEN) && problems[0].contains("Key Vault"), "{problems:?}");
+    }
+
+    #[test]
+    fn an_app_needs_its_three_settings_and_no_token_beside_it() {
+        let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048);
+        let key = key.unwrap().serialize_pem();
+        let all = [
+            (REPOSITORY, "https://github.com/octo/images"),
+            (GITHUB_APP_ID, "123456"),
+            (GITHUB_APP_INSTALLATION, "41"),
+            (GITHUB_APP_KEY, key.as_str()),
+        ];
+        assert!(read(&all).unwrap().app.is_some());
+        for missing in 1..4 {
+            let some: Vec<_> =
+                all.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, one)| *one).collect();
+            let problems = read(&some).unwrap_err();
+            assert!(
+                problems.len() == 1 && problems[0].ends_with(&format!("missing: {}", all[missing].0)),
+                "{problems:?}"
+            );
+            let mut wrong = all;
+            wrong[missing].1 = "<hunter2>";
+            let problems = read(&wrong).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].starts_with(all[missing].0), "{problems:?}");
+            assert!(!problems[0].contains("hunter2"), "{problems:?}");
+        }
+        let both = [&all[..], &[(TOKEN, "ghp_hunter2")]].concat();
+        assert!(read(&both).unwrap_err()[0].starts_with(TOKEN));
+        let mut elsewhere = all;
+        elsewhere[0].1 = "https://dev.azure.com/org/p/_git/images";
+        assert!(read(&elsewhere).unwrap_err()[0].contains("does not come from GitHub"));
+        let mut unresolved = all;
+        unresolved[3].1 = "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/k)";
+        assert!(read(&unresolved).unwrap_err()[0].contains("could not resolve"));
     }
 }

@@ -6,7 +6,7 @@ use azure_core::{
 };
 
 use super::*;
-use crate::source::stand_in::Host;
+use crate::dev::git_host::Host;
 
 const LABS: (&str, &str) = ("conf/Labs.json", "{}");
 
@@ -148,4 +148,18 @@ async fn limits_and_trouble_pass_and_a_strange_answer_does_not() {
     host.state().archive = Some(b"PK no zip".to_vec());
     let error = source.fetch(Some(&commit)).await.unwrap_err();
     assert!(error.to_string().contains("no good zip file"), "{error}");
+}
+
+#[tokio::test]
+async fn who_wrote_a_commit_is_told() {
+    let host = Host::azure_devops().await;
+    host.state().token = Some("right".to_owned());
+    let commit = host.commit("main", &[LABS]);
+    let author = source(&host, token("right")).author(&commit).await.unwrap();
+    assert_eq!(author.as_deref(), Some("Ada Lovelace"));
+    assert!(host.state().asked[0].contains(&format!("/commits/{commit}?api-version=7.1")));
+    let error = source(&host, token("right")).author(&"0123456789".repeat(4)).await.unwrap_err();
+    assert!(matches!(&error, SourceError::Missing { what, .. } if what.contains("TF401175")), "{error:?}");
+    let error = source(&host, token("wr0ng")).author(&commit).await.unwrap_err();
+    assert!(matches!(error, SourceError::Refused { .. }), "{error:?}");
 }

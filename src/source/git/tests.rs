@@ -147,6 +147,7 @@ async fn a_folder_of_a_work_tree_is_read_as_it_is_and_at_a_commit_as_it_was() {
         assert_eq!(local.resolve(None).await.unwrap(), None, "it is pinned by its files");
         assert_eq!(labs(&local.fetch(Some(&commit)).await.unwrap()), "committed");
         assert_eq!(local.resolve(Some("main")).await.unwrap(), Some(commit.clone()));
+        assert_eq!(local.author(&commit).await.unwrap().as_deref(), Some("Ada"));
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::source::stand_in::Host;
+use crate::dev::git_host::Host;
 
 const LABS: (&str, &str) = ("conf/Labs.json", "{}");
 
@@ -14,7 +14,8 @@ fn of(api: &Url, repository: &str, token: Option<&str>) -> GitHub {
         repository: repository.to_owned(),
         branch: "main".parse().unwrap(),
         folder: "conf".parse().unwrap(),
-        token: token.map(|token| Secret::new(token.to_owned())),
+        access: token
+            .map_or(GitHubAccess::Public, |token| GitHubAccess::Token(Secret::new(token.to_owned()))),
     };
     GitHub::new(options, Clock::system())
 }
@@ -183,8 +184,9 @@ async fn more_than_fits_into_memory_is_not_read() {
     let headers =
         HeaderMap::from_iter([(ACCEPT, JSON), ("x-github-api-version".parse().unwrap(), API_VERSION)]);
     let ask = |most_bytes| {
-        http.get(Question {
+        http.ask(Question {
             place: "octo/images",
+            method: Method::GET,
             url: url.clone(),
             headers: headers.clone(),
             most_bytes,
@@ -194,4 +196,18 @@ async fn more_than_fits_into_memory_is_not_read() {
     assert_eq!(ask(2000).await.unwrap().body.len(), 2000);
     let error = ask(1999).await.unwrap_err();
     assert!(matches!(&error, SourceError::TooLarge { path, .. } if path == "octo/images"), "{error:?}");
+}
+
+#[tokio::test]
+async fn who_wrote_a_commit_is_told_and_cut_to_one_line() {
+    let host = Host::github().await;
+    let commit = host.repository().commit_by("Grace\tHopper", "main", &[("conf/Labs.json", b"{}")]).unwrap();
+    let source = source(&host, None);
+    assert_eq!(source.author(&commit).await.unwrap().as_deref(), Some("Grace Hopper"));
+    assert_eq!(host.state().asked, [format!("git/commits/{commit}")]);
+    let error = source.author(&"0123456789".repeat(4)).await.unwrap_err();
+    assert!(matches!(error, SourceError::Missing { .. }), "{error:?}");
+    host.state().troubles = vec![(503, Vec::new())];
+    let error = source.author(&commit).await.unwrap_err();
+    assert!(matches!(error, SourceError::Unavailable { .. }), "{error:?}");
 }
