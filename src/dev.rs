@@ -9,11 +9,14 @@
 //! | [`outcome`] | what a run leaves behind, its critical path, the report |
 //! | [`simulation`] | stories in which everything goes wrong, judged by laws |
 //! | `simulate`, `dev_command` | the commands |
+//! | `commits` | a repository of this machine whose commits start runs |
+//! | `stage` | everything that `dev` starts |
 //! | `azure_sim`, `functions_host`, `processes` | the real processes behind `dev` |
 //! | `control`, `desk`, `host_watch` | how `dev` reaches them |
 //! | `progress` | what a person sees meanwhile |
 
 mod azure_sim;
+mod commits;
 pub mod configuration;
 mod control;
 mod desk;
@@ -27,6 +30,7 @@ mod processes;
 mod progress;
 mod simulate;
 pub mod simulation;
+mod stage;
 pub mod world;
 
 pub use azure_sim::AzureSimArguments;

@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use image_factory::dev::git_host::served::Served;
 use serde_json::{Value, json};
 
 /// Faster than a debug build can follow closely, and slow enough that the host's real-time limits are far away.
@@ -20,13 +21,28 @@ struct Dev {
 
 impl Dev {
     fn new() -> Self {
+        let mut dev = Self::staying_up();
+        dev.add(&["--once"]);
+        dev
+    }
+
+    /// Without an end after the first run.
+    fn staying_up() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let report = folder.path().join("report.json");
         let log = folder.path().join("host.log");
-        let arguments = ["dev", "--once", "--speed", SPEED, "--report"].map(str::to_owned).to_vec();
+        let arguments = ["dev", "--speed", SPEED, "--report"].map(str::to_owned).to_vec();
         let mut dev = Self { folder, arguments };
         dev.add(&[report.to_str().unwrap(), "--log", log.to_str().unwrap()]);
         dev
+    }
+
+    /// A bare git repository, without commits.
+    fn repository(&mut self) -> Served {
+        let path = self.folder.path().join("images.git");
+        git2::Repository::init_bare(&path).unwrap();
+        self.add(&["--repo", path.to_str().unwrap(), "--branch", "main"]);
+        Served::at(path).unwrap()
     }
 
     fn add(&mut self, arguments: &[&str]) {
@@ -77,6 +93,12 @@ impl Dev {
         let output = self.command().output().unwrap();
         let report = self.report(&output);
         (output, report)
+    }
+
+    /// The report of the run that has ended last.
+    fn newest_report(&self) -> Value {
+        serde_json::from_str(&std::fs::read_to_string(self.folder.path().join("report.json")).unwrap())
+            .unwrap()
     }
 
     fn report(&self, output: &Output) -> Value {
@@ -236,4 +258,104 @@ fn a_placeholder_in_labs_json_is_an_error_that_says_so() {
         said.contains("Labs.json $.Labs[0].LabName") && said.contains("<Name of the DevTest Lab>"),
         "{said}"
     );
+}
+
+/// One image of the shipped example, which one lab receives.
+fn one_image(lab: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/GoldenImages/Linux/DockerHost.json");
+    let labs = json!({"Labs": [{"SubscriptionId": "00000001-0000-4000-8000-000000000000", "ResourceGroup": "rg",
+        "LabName": lab, "ImagePaths": ["Linux"]}]});
+    vec![
+        ("GoldenImages/Linux/DockerHost.json", std::fs::read(example).unwrap()),
+        ("Labs.json", labs.to_string().into_bytes()),
+    ]
+}
+
+fn commit(repository: &Served, author: &str, files: &[(&str, Vec<u8>)]) -> String {
+    let files: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    repository.commit_by(author, "main", &files).unwrap()
+}
+
+#[test]
+fn the_newest_commit_of_a_repository_is_run_from_either_git_host() {
+    for git_host in ["github", "azure-devops"] {
+        let mut dev = Dev::new();
+        let repository = dev.repository();
+        dev.add(&["--git-host", git_host]);
+        commit(&repository, "Charles Babbage", &[("README.md", b"no configuration yet".to_vec())]);
+        let newest = commit(&repository, "Ada Lovelace", &one_image("red"));
+        let (output, report) = dev.run();
+        assert_eq!(failures(&report), Vec::<String>::new(), "{git_host}");
+        assert_nothing_left(&report);
+        let run = &report["run"];
+        assert_eq!((&run["commit"], &run["author"]), (&json!(newest), &json!("Ada Lovelace")), "{git_host}");
+        assert_eq!((&run["reason"], &run["status"]), (&json!("commit"), &json!("succeeded")), "{git_host}");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains(&format!("commit {} by Ada Lovelace: Change images", &newest[..10])), "{said}");
+        assert!(output.status.success());
+    }
+}
+
+#[test]
+fn each_commit_to_a_watched_repository_is_a_run_and_a_broken_one_says_why() {
+    let mut dev = Dev::staying_up();
+    let repository = dev.repository();
+    let first = commit(&repository, "Ada Lovelace", &one_image("red"));
+    let mut child = dev.command().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut until_waiting = || {
+        let mut said = Vec::new();
+        for line in lines.by_ref().map(Result::unwrap) {
+            let waits = line.starts_with("waiting for the next commit to main");
+            said.push(line);
+            if waits {
+                return said.join("\n");
+            }
+        }
+        panic!("it ended, and said:\n{}\nand logged:\n{}", said.join("\n"), dev.log_end())
+    };
+    let said = until_waiting();
+    assert!(said.contains(&first[..10]) && said.contains("nothing is left behind"), "{said}");
+    assert_eq!(dev.newest_report()["run"]["status"], "succeeded");
+
+    let mut broken = one_image("red");
+    broken[1].1 = br#"{"Labs": [{"SubscriptionId": "<id>", "LabNam": "red"}]}"#.to_vec();
+    let second = commit(&repository, "Charles Babbage", &broken);
+    let said = until_waiting();
+    assert!(said.contains(&second[..10]) && said.contains("InvalidConfiguration"), "{said}");
+    assert!(said.contains("$.Labs[0].SubscriptionId") && said.contains("LabNam"), "{said}");
+    let report = dev.newest_report();
+    assert_eq!(
+        (&report["run"]["commit"], &report["run"]["author"]),
+        (&json!(second), &json!("Charles Babbage"))
+    );
+    assert_eq!(report["run"]["status"], "failed");
+
+    // Set back by force, and on from there, with a lab that nobody knew before.
+    repository.move_branch("main", Some(&first)).unwrap();
+    let third = commit(&repository, "Ada Lovelace", &one_image("blue"));
+    let said = until_waiting();
+    assert!(said.contains(&third[..10]), "{said}");
+    let report = dev.newest_report();
+    assert_eq!((&report["run"]["commit"], &report["run"]["status"]), (&json!(third), &json!("succeeded")));
+    assert_eq!(report["images"][0]["labs"][0]["labName"], "blue");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(child.wait().unwrap().success(), "{rest:?}");
+}
+
+#[test]
+fn a_repository_without_commits_and_a_folder_that_is_none_are_told_at_once() {
+    let mut dev = Dev::new();
+    dev.repository();
+    let output = dev.command().output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("the branch main has no commits") && said.contains("--branch"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = Dev::new();
+    dev.add(&["--repo", folder.path().to_str().unwrap()]);
+    let output = dev.command().output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("is in no git repository") && output.status.code() == Some(1), "{said}");
 }

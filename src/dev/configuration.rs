@@ -1,13 +1,13 @@
 //! Configurations for the laptop: a folder, the shipped example, or one of a given size.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, bail};
 use include_dir::{Dir, include_dir};
 use serde_json::{Value, json};
 
 use crate::{
-    domain::{Configuration, ConfigurationFiles},
+    domain::{Configuration, ConfigurationFiles, FactorySettings},
     source::Directory,
 };
 
@@ -31,6 +31,16 @@ fn collect(folder: &Dir<'_>, files: &mut Vec<(String, Vec<u8>)>) {
         files.push((file.path().to_string_lossy().replace('\\', "/"), file.contents().to_vec()));
     }
     folder.dirs().for_each(|folder| collect(folder, files));
+}
+
+/// A configuration of no image and no lab.
+pub fn empty() -> Configuration {
+    Configuration {
+        settings: FactorySettings::default(),
+        labs: Vec::new(),
+        definitions: BTreeMap::new(),
+        broken: BTreeMap::new(),
+    }
 }
 
 /// A configuration of `images` golden images, Windows and Linux in turn, that all of `labs` labs receive.

@@ -36,13 +36,22 @@ impl Control {
     /// # Errors
     /// If the simulator refuses.
     pub async fn set_up(&self, configuration: &Configuration) -> anyhow::Result<String> {
+        let id = self.add_labs(configuration).await?;
         let factory = world::factory_lab(configuration);
-        let id = self.add_lab(&factory).await?.id;
+        let account = StorageAccountSpec { id: world::ledger_account_id(), location: factory.location };
+        self.send(Method::POST, "/storageaccounts", &account).await?;
+        Ok(id)
+    }
+
+    /// Makes those labs of `configuration` that are not there; answers the factory lab's id.
+    ///
+    /// # Errors
+    /// If the simulator refuses.
+    pub async fn add_labs(&self, configuration: &Configuration) -> anyhow::Result<String> {
+        let id = self.add_lab(&world::factory_lab(configuration)).await?.id;
         for lab in world::target_labs(configuration) {
             self.add_lab(&lab).await?;
         }
-        let account = StorageAccountSpec { id: world::ledger_account_id(), location: factory.location };
-        self.send(Method::POST, "/storageaccounts", &account).await?;
         Ok(id)
     }
 

@@ -1,46 +1,32 @@
 //! `image-factory dev`: the whole factory on this machine, as real processes over real sockets.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Duration, Instant},
+    sync::Arc,
 };
 
 use anyhow::{Context as _, bail};
-use azure_sim::control::ManagedIdentity;
 use clap::Args;
-use factory_clock::{CLOCK_VARIABLE, Clock};
+use factory_clock::Clock;
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
 
 use super::{
-    azure_sim::SimAddresses,
+    commits::{self, Commits, News, RepositoryArguments},
     configuration,
-    control::Control,
-    desk::Desk,
-    host_watch::HostWatch,
-    outcome::{Outcome, RunCounts},
-    processes,
-    progress::Progress,
+    outcome::Outcome,
     simulate::write_report,
-    world,
+    stage::{Stage, StageOptions},
 };
 use crate::{
     domain::{Configuration, ConfigurationFiles, RunId},
     handler::settings,
-    report::{RunReport, Status},
 };
 
-/// How often it is looked how the run stands (real time).
-const LOOK: Duration = Duration::from_millis(500);
-/// Between two looks at least so many times as long as a look takes.
-const REST: u32 = 10;
-/// How long a run may take (real time): one that hangs shall not hang whoever waits for it.
-const LONGEST_RUN: Duration = Duration::from_secs(2 * 3600);
 /// Random letters of a run's id: enough that two runs do not meet.
 const RANDOM_LETTERS: usize = 4;
-/// Every ten minutes, as in the sample settings.
-const CLEANUP_SCHEDULE: &str = "0 */10 * * * *";
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -54,6 +40,8 @@ pub struct DevArguments {
     /// And so many labs.
     #[arg(long, conflicts_with = "config", requires = "images")]
     labs: Option<usize>,
+    #[command(flatten)]
+    repository: RepositoryArguments,
     /// Ends after the run: exit code 0 only if every image stands in every lab and nothing is left behind.
     #[arg(long)]
     once: bool,
@@ -83,138 +71,120 @@ impl DevArguments {
     /// # Errors
     /// If the configuration cannot be used, or a process does not come up.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let clock = Clock::scaled(self.speed)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            match self.repository.open(&clock).await? {
+                Some(commits) => self.run_commits(Arc::new(commits), &clock).await,
+                None => self.run_files(&clock).await,
+            }
+        })
+    }
+
+    /// One run of a configuration as it is.
+    async fn run_files(self, clock: &Clock) -> anyhow::Result<ExitCode> {
         let files = match (self.images, self.labs) {
             (Some(images), Some(labs)) => configuration::generate(images, labs),
             _ => configuration::read(self.config.as_deref())?,
         };
         let configuration = configuration::check(&files)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(self.run_factory(&files, &configuration))
+        let mut stage = Stage::start(self.stage(clock, &configuration), |folder| {
+            write_files(&files, folder)?;
+            Ok(vec![(settings::source::CONFIGURATION, folder.display().to_string())])
+        })
+        .await?;
+        let run = RunId::manual(clock.now(), &random_letters()?)?;
+        eprintln!("run              {run}");
+        stage.desk.start_run(&run).await?;
+        let succeeded = self.show_run(&mut stage, &run, clock, true).await?;
+        if !self.once {
+            print_endpoints(&stage);
+            tokio::signal::ctrl_c().await?;
+        }
+        stage.stop().await?;
+        Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    async fn run_factory(
-        self,
-        files: &ConfigurationFiles,
-        configuration: &Configuration,
-    ) -> anyhow::Result<ExitCode> {
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let clock = Clock::scaled(self.speed)?;
-        let (azure, addresses) = processes::start_azure(self.seed, &clock).await?;
-        let control = Control::new(&addresses.control)?;
-        let factory_lab = control.set_up(configuration).await?;
-        if let Some(file) = &self.faults {
-            control.set_faults(file).await?;
+    /// A run of each commit, the newest one's first.
+    async fn run_commits(self, commits: Arc<Commits>, clock: &Clock) -> anyhow::Result<ExitCode> {
+        let newest = commits.newest()?;
+        if self.once && newest.is_none() {
+            bail!(
+                "the branch {} has no commits: commit to it, or name another one with --branch",
+                commits.branch()
+            );
         }
-        let identity = control.identity().await?;
-        let desk = Desk::new(&addresses, identity.clone(), &clock)?;
-        // In Azure the deployment makes the ledger's container.
-        desk.ledger.prepare().await?;
-
-        let app_root = folder.path().join("app");
-        let pinned = folder.path().join("configuration");
-        write_files(files, &pinned)?;
-        std::fs::create_dir(&app_root)?;
-        let settings = app_settings(&addresses, &identity, &factory_lab, &pinned, &clock);
-        processes::lay_out_app(&app_root, &settings)?;
-        let host = processes::start_host(&app_root, folder.path(), self.port, &clock).await?;
-        let (host_process, host_address, handler) = (host.process.id(), host.address.clone(), host.handler);
-        let mut host = HostWatch::start(host, self.log.as_deref())?;
-
-        let run = RunId::manual(clock.now(), &random_letters()?)?;
-        eprintln!(
-            "simulated Azure  {} ({} times as fast as real time)",
-            addresses.resource_manager, self.speed
-        );
-        eprintln!("Functions host   {host_address} (process {host_process})");
-        eprintln!("handler          process {handler}");
-        eprintln!("run              {run}");
-        desk.start_run(&run).await?;
-        let report = await_run(&desk, &run, &clock, &mut host).await?;
-
-        let messages = control.queues().await?.values().map(|queue| queue.accepted).sum();
-        let counts = RunCounts {
-            messages,
-            invocations: host.invocations(),
-            azure: control.counts().await?,
-            handler_peak_memory_bytes: processes::peak_memory(host.handler()),
+        // What is wrong with the commit's configuration is its run's to say, not this command's.
+        let configuration = newest.and_then(|commit| commits.configuration(&commit));
+        let configuration = configuration.unwrap_or_else(configuration::empty);
+        let source = commits.settings();
+        let mut stage = Stage::start(self.stage(clock, &configuration), |_| Ok(source)).await?;
+        eprintln!("git host         {} (branch {})", commits.host.address(), commits.branch());
+        commits.ping(&stage.host_address).await?;
+        if !self.once {
+            print_endpoints(&stage);
+        }
+        let (tell, mut news) = mpsc::unbounded_channel();
+        let (control, functions) = (stage.control()?, stage.host_address.clone());
+        tokio::spawn(commits::watch(commits.clone(), control, functions, tell, self.once));
+        let (mut shown, mut succeeded) = (BTreeSet::new(), false);
+        let interrupted = tokio::signal::ctrl_c();
+        tokio::pin!(interrupted);
+        let show = async {
+            while let Some(told) = news.recv().await {
+                let (commit, run) = match told {
+                    News::Run { commit, run } => (commit, run),
+                    News::Said(words) if self.once => bail!(words),
+                    News::Said(words) => {
+                        println!("{words}");
+                        continue;
+                    }
+                };
+                println!("\ncommit {}", commits::one_line(&commit));
+                if !shown.insert(run.to_string()) {
+                    println!("run {run} of this commit has been: a commit is one run");
+                    continue;
+                }
+                eprintln!("run              {run}");
+                succeeded = self.show_run(&mut stage, &run, clock, news.is_empty()).await?;
+                if self.once {
+                    break;
+                }
+                println!("waiting for the next commit to {}; Ctrl+C ends", commits.branch());
+            }
+            anyhow::Ok(())
         };
-        let (state, work, budgets) =
-            (control.state().await?, control.work().await?.work, control.budgets().await?);
-        let outcome = Outcome::new(report, &state, &work, &budgets, counts);
+        tokio::select! {
+            shown = show => shown?,
+            _ = &mut interrupted => {}
+        }
+        stage.stop().await?;
+        Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn stage<'a>(&'a self, clock: &'a Clock, configuration: &'a Configuration) -> StageOptions<'a> {
+        let Self { seed, speed, port, .. } = *self;
+        let (faults, log) = (self.faults.as_deref(), self.log.as_deref());
+        StageOptions { seed, clock, speed, configuration, faults, port, log }
+    }
+
+    /// Shows how a run goes on and what came of it. What is left behind cannot be told from what another run is about to take
+    /// away, so it is told only of the `last` one. Answers whether everything succeeded.
+    async fn show_run(
+        &self,
+        stage: &mut Stage,
+        run: &RunId,
+        clock: &Clock,
+        last: bool,
+    ) -> anyhow::Result<bool> {
+        let report = stage.await_run(run).await?;
+        let outcome = stage.outcome(report).await?;
         if let Some(file) = &self.report {
             write_report(file, &outcome)?;
         }
-        print_outcome(&outcome, clock.now(), self.speed)?;
-        if !self.once {
-            print_endpoints(&addresses, &host_address, &app_root);
-            tokio::signal::ctrl_c().await?;
-        }
-        desk.close().await;
-        host.stop().await?;
-        azure.stop().await?;
-        Ok(if outcome.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        print_outcome(&outcome, clock.now(), self.speed, last)?;
+        Ok(if last { outcome.succeeded() } else { outcome.run.succeeded() })
     }
-}
-
-/// Shows how the run goes on until it has ended.
-async fn await_run(
-    desk: &Desk,
-    run: &RunId,
-    clock: &Clock,
-    host: &mut HostWatch,
-) -> anyhow::Result<RunReport> {
-    let mut progress = Progress::new(clock.now());
-    let begun = Instant::now();
-    loop {
-        for event in host.news() {
-            progress.say(&event);
-        }
-        if let Some(reason) = host.ended() {
-            bail!("the Functions host ended: {reason}");
-        }
-        let looked = Instant::now();
-        match desk.look(run).await {
-            Ok(Some(report)) => {
-                progress.show(&report, clock.now());
-                if report.run.status != Status::Running {
-                    progress.finish();
-                    return Ok(report);
-                }
-            }
-            Ok(None) => {}
-            // The next look may succeed; a ledger that stays away runs into the limit below.
-            Err(error) => progress.say(&format!("cannot look at the run: {error}")),
-        }
-        if begun.elapsed() > LONGEST_RUN {
-            bail!("the run did not end within {} minutes", LONGEST_RUN.as_secs() / 60);
-        }
-        // A look at a large run reads very many documents: most of the time is for the run itself.
-        tokio::time::sleep(LOOK.max(REST * looked.elapsed())).await;
-    }
-}
-
-/// The app settings of the local factory, in the form in which Azure would have them.
-fn app_settings(
-    addresses: &SimAddresses,
-    identity: &ManagedIdentity,
-    factory_lab: &str,
-    configuration: &Path,
-    clock: &Clock,
-) -> BTreeMap<String, String> {
-    let ledger = format!("{}/{}/{}", addresses.blob, world::LEDGER_ACCOUNT, world::LEDGER_CONTAINER);
-    let settings = [
-        ("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned()),
-        ("CleanupSchedule", CLEANUP_SCHEDULE.to_owned()),
-        (settings::SERVICE_BUS, addresses.service_bus.clone()),
-        (settings::LEDGER, ledger),
-        (settings::FACTORY_LAB, factory_lab.to_owned()),
-        (settings::source::CONFIGURATION, configuration.display().to_string()),
-        (settings::RESOURCE_MANAGER, addresses.resource_manager.clone()),
-        ("IDENTITY_ENDPOINT", identity.endpoint.clone()),
-        ("IDENTITY_HEADER", identity.header.clone()),
-        (CLOCK_VARIABLE, clock.to_string()),
-    ];
-    settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The handler reads its configuration from a folder; the shipped example has none of its own.
@@ -236,7 +206,7 @@ fn random_letters() -> anyhow::Result<String> {
     Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect())
 }
 
-fn print_outcome(outcome: &Outcome, now: OffsetDateTime, speed: f64) -> anyhow::Result<()> {
+fn print_outcome(outcome: &Outcome, now: OffsetDateTime, speed: f64, is_last: bool) -> anyhow::Result<()> {
     println!("{}", outcome.run.table(now));
     for remark in outcome.run.remarks() {
         println!("{remark}");
@@ -248,7 +218,9 @@ fn print_outcome(outcome: &Outcome, now: OffsetDateTime, speed: f64) -> anyhow::
     if let Some(error) = &run.error {
         println!("{error}");
     }
-    if outcome.leftovers.is_empty() {
+    if !is_last {
+        println!("another run is under way");
+    } else if outcome.leftovers.is_empty() {
         println!("nothing is left behind");
     } else {
         println!("left behind: {}", serde_json::to_string_pretty(&outcome.leftovers)?);
@@ -267,13 +239,14 @@ fn print_outcome(outcome: &Outcome, now: OffsetDateTime, speed: f64) -> anyhow::
     Ok(())
 }
 
-fn print_endpoints(addresses: &SimAddresses, host: &str, app_root: &Path) {
+fn print_endpoints(stage: &Stage) {
+    let addresses = &stage.addresses;
     println!("\nEverything stays up until Ctrl+C.");
     println!("  Resource Manager   {}", addresses.resource_manager);
     println!("  Blob Storage       {}/<account>", addresses.blob);
     println!("  tokens             {}", addresses.identity);
     println!("  Service Bus        {}", addresses.service_bus);
     println!("  simulator control  {}", addresses.control);
-    println!("  Functions host     {host}/admin/functions");
-    println!("  the deployed app   {}", app_root.display());
+    println!("  Functions host     {}/admin/functions", stage.host_address);
+    println!("  the deployed app   {}", stage.app_root().display());
 }
