@@ -9,8 +9,13 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context as _, bail};
 use async_trait::async_trait;
-use axum::{Router, body::Body, http::header::CONTENT_TYPE};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::header::CONTENT_TYPE,
+};
 use azure_core::{
     credentials::{AccessToken, TokenCredential, TokenRequestOptions},
     http::{
@@ -32,6 +37,7 @@ use functions_host::{
     response::{Judgement, judge},
 };
 use futures::AsyncReadExt as _;
+use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
@@ -41,7 +47,7 @@ use super::world;
 use crate::{
     azure::{Azure, AzureOptions},
     domain::{Configuration, ConfigurationFiles, LabId, Message, Queue, RunId, RunReason, messages},
-    handler,
+    handler::{self, Webhooks},
     ledger::Ledger,
     source::{Source, SourceError},
     steps::{Envelope, Factory, Outbox, OutboxError},
@@ -183,20 +189,51 @@ impl Instance {
         self.invoke(handler::CLEANUP, payload::timer::invocation("timer", &tick, &sys)).await
     }
 
+    /// Hands a request to a function as the host does; the status and the body that its caller gets.
+    ///
+    /// # Errors
+    /// If the invocation failed, or has no output for the caller.
+    pub async fn request(
+        &self,
+        function: &str,
+        request: &payload::http::Request,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<(u16, Value)> {
+        let sys = Sys { method_name: function, utc_now: now, rand_guid: Uuid::nil() };
+        let body = payload::http::invocation("req", request, &sys);
+        let (status, media_type, body) =
+            self.call(function, body).await.context("the handler does not answer")?;
+        if !matches!(judge(status, media_type.as_deref(), &body), Judgement::Success(_)) {
+            bail!("the invocation of {function} failed with {status}: {}", String::from_utf8_lossy(&body));
+        }
+        let mut answer: Value = serde_json::from_slice(&body)?;
+        let res = &mut answer["Outputs"]["res"];
+        let status = res["statusCode"].as_u64().and_then(|status| status.try_into().ok());
+        Ok((status.context("the output has no status")?, res["body"].take()))
+    }
+
     /// Calls the handler as the host does; whether the invocation succeeded.
     pub async fn invoke(&self, function: &str, payload: Vec<u8>) -> bool {
+        match self.call(function, payload).await {
+            Some((status, media_type, body)) => {
+                matches!(judge(status, media_type.as_deref(), &body), Judgement::Success(_))
+            }
+            None => false,
+        }
+    }
+
+    /// An answer's status, media type and body.
+    async fn call(&self, function: &str, payload: Vec<u8>) -> Option<(u16, Option<String>, Bytes)> {
         let request = axum::http::Request::post(format!("/{function}"))
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
-            .body(Body::from(payload));
-        let Ok(request) = request else { return false };
+            .body(Body::from(payload))
+            .ok()?;
         let Ok(response) = self.handler.clone().oneshot(request).await;
         let status = response.status().as_u16();
         let media_type =
             response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let Ok(body) = axum::body::to_bytes(response.into_body(), usize::MAX).await else {
-            return false;
-        };
-        matches!(judge(status, media_type.as_deref(), &body), Judgement::Success(_))
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.ok()?;
+        Some((status, media_type, body))
     }
 }
 
@@ -252,6 +289,15 @@ impl InProcess {
         instance.factory.ledger.prepare().await?;
         let Surroundings { sim, broker, .. } = surroundings;
         Ok(Self { sim, broker, factory: instance.factory.clone(), invocations: Arc::default(), instance })
+    }
+
+    /// The same factory with its configuration from elsewhere, called by these webhooks.
+    #[must_use]
+    pub fn listening(self, source: Arc<dyn Source>, webhooks: Webhooks) -> Self {
+        let Factory { azure, ledger, outbox, clock, factory_lab, .. } = (*self.factory).clone();
+        let factory = Arc::new(Factory::new(azure, ledger, outbox, source, clock, factory_lab));
+        let handler = handler::router_with(factory.clone(), webhooks);
+        Self { instance: Instance { factory: factory.clone(), handler }, factory, ..self }
     }
 
     /// How many messages were sent so far.

@@ -29,8 +29,10 @@ use image_factory::{
         world,
     },
     domain::{Configuration, ConfigurationFiles, Queue, RUN_TAG, RunId},
+    handler::Webhooks,
     ledger::{Failure, ItemStatus},
     report::{LabLine, RunReport, Status},
+    source::Source,
     steps::cleanup,
 };
 use serde_json::{Value, json};
@@ -185,6 +187,11 @@ impl Factory {
             killed: Arc::default(),
             to_lose: Arc::default(),
         }
+    }
+
+    /// The same with its configuration from elsewhere, called by these webhooks.
+    pub fn listening(self, source: Arc<dyn Source>, webhooks: Webhooks) -> Self {
+        Self { host: self.host.listening(source, webhooks), ..self }
     }
 
     pub fn unkind(mut self, unkind: Unkind) -> Self {

@@ -6,6 +6,7 @@ mod factory;
 
 mod base_images;
 mod cancelling;
+mod commits;
 mod configuration;
 mod copies;
 mod definitions;
