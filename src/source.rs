@@ -50,3 +50,6 @@ pub trait Source: Send + Sync {
     /// If they cannot be had.
     async fn fetch(&self, commit: Option<&str>) -> Result<ConfigurationFiles, SourceError>;
 }
+
+#[cfg(test)]
+mod tests;

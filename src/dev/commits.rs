@@ -29,6 +29,9 @@ use crate::{
 /// How often it is looked where the branch stands (real time). Looking reads one file: watching the file system would need to
 /// know of loose and packed references, work trees and every kind of disk, and gain nothing that a person can notice.
 const LOOK: Duration = Duration::from_millis(200);
+/// How often a webhook is sent that is not taken, and how long after each time (real time).
+const MOST_TRIES: u32 = 6;
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 /// Of an id, as people read it.
 const SHORT_ID: usize = 10;
 /// Random bytes of a secret.
@@ -198,15 +201,25 @@ pub async fn watch(
     once: bool,
 ) {
     let mut known: Option<String> = None;
+    let mut tries = 0;
     while !tell.is_closed() {
         // A repository that cannot be read at this moment can be at the next one.
         let newest = commits.newest().unwrap_or_else(|_| known.clone());
         if newest != known {
-            let said = moved(&commits, &control, known.as_deref(), newest.as_deref(), &functions).await;
-            let news = said.unwrap_or_else(|error| News::Said(format!("{error:#}")));
+            tries += 1;
+            let news = match moved(&commits, &control, known.as_deref(), newest.as_deref(), &functions).await
+            {
+                Ok(news) => news,
+                // As with the button "Redeliver": the handler may just be starting anew.
+                Err(_) if tries < MOST_TRIES => {
+                    tokio::time::sleep(BETWEEN_TRIES).await;
+                    continue;
+                }
+                Err(error) => News::Said(format!("{error:#}; commit again to try again")),
+            };
             // Whoever listened is on the way out.
             let _ = tell.send(news);
-            known = newest;
+            (known, tries) = (newest, 0);
             if once {
                 return;
             }

@@ -429,3 +429,44 @@ fn commits_reach_the_labs_however_messages_come_and_invocations_die() {
         }
     }
 }
+
+#[test]
+fn no_document_message_report_or_answer_holds_a_secret_of_the_git_host() {
+    for kind in BOTH {
+        scenario(async {
+            let story = Story::at(kind, &linux_with(1)).await;
+            let commit = story.commit(&linux_with(1));
+            let mut written = Vec::new();
+            // What goes wrong is written down, too: a page instead of an archive, and then a refused token.
+            story.host.state().archive = Some(b"<html>come back later</html>".to_vec());
+            let (_, answer) = story.deliver(&story.pushed(None, &commit)).await;
+            written.push(answer.to_string());
+            story.factory.settle().await;
+            story.host.state().archive = None;
+            story.host.state().token = Some("was-changed".to_owned());
+            let next = story.commit(&linux_with(2));
+            let (_, answer) = story.deliver(&story.pushed(Some(&commit), &next)).await;
+            written.push(answer.to_string());
+            story.factory.settle().await;
+            story.host.state().token = Some(TOKEN.to_owned());
+            let last = story.commit(&linux_with(3));
+            let run = story.starts(&story.pushed(Some(&next), &last)).await;
+            story.factory.settle().await;
+            let outcome = story.factory.outcome(&run).await;
+            story.factory.assert_succeeded(&outcome);
+            written.push(serde_json::to_string(&outcome).unwrap());
+            for (name, (bytes, metadata)) in story.factory.ledger().await {
+                written.push(format!("{name} {} {metadata:?}", String::from_utf8_lossy(&bytes)));
+            }
+            for (_, body) in story.factory.received() {
+                written.push(String::from_utf8_lossy(&body).into_owned());
+            }
+            assert!(written.iter().any(|text| text.contains("ConfigurationUnreadable")), "{kind:?}");
+            for text in &written {
+                for secret in [SECRET, TOKEN, "token=", "sha256=", "Basic ", "<html>"] {
+                    assert!(!text.contains(secret), "{kind:?}: {secret} is in {text}");
+                }
+            }
+        });
+    }
+}
