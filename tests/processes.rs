@@ -359,3 +359,19 @@ fn a_repository_without_commits_and_a_folder_that_is_none_are_told_at_once() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("is in no git repository") && output.status.code() == Some(1), "{said}");
 }
+
+#[test]
+fn a_newest_commit_that_breaks_the_configuration_fails_with_every_problem() {
+    let mut dev = Dev::new();
+    let repository = dev.repository();
+    let mut broken = one_image("<Name of the DevTest Lab>");
+    broken.push(("factory.json", br#"{"imagesToKeep": "two"}"#.to_vec()));
+    commit(&repository, "Ada Lovelace", &broken);
+    let (output, report) = dev.run();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for part in ["InvalidConfiguration", "$.Labs[0].LabName", "imagesToKeep", "nothing is left behind"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!((report["run"]["status"].as_str(), output.status.code()), (Some("failed"), Some(1)));
+    assert_eq!(report["counts"]["armWrites"], 0, "it fails before it touches Azure");
+}

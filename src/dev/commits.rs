@@ -247,3 +247,64 @@ pub fn one_line(commit: &Told) -> String {
     let subject = commit.message.lines().next().unwrap_or_default();
     format!("{:.SHORT_ID$} by {}: {subject}", commit.id, commit.author.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::handler::{Webhooks, settings::source::SourceSettings};
+
+    async fn open(path: PathBuf, git_host: Kind) -> anyhow::Result<Commits> {
+        let arguments = RepositoryArguments { repo: Some(path), branch: None, folder: None, git_host };
+        Ok(arguments.open(&Clock::system()).await?.expect("a repository was named"))
+    }
+
+    fn work_tree() -> (tempfile::TempDir, Served, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("golden images");
+        Repository::init_opts(&top, git2::RepositoryInitOptions::new().initial_head("trunk")).unwrap();
+        std::fs::create_dir(top.join("conf")).unwrap();
+        let served = Served::at(top).unwrap();
+        let commit = served.commit("trunk", &[("conf/Labs.json", r#"{"Labs": []}"#)]).unwrap();
+        (folder, served, commit)
+    }
+
+    #[tokio::test]
+    async fn the_handler_takes_the_settings_of_a_folder_in_a_work_tree_and_its_branch() {
+        for kind in [Kind::GitHub, Kind::AzureDevOps] {
+            let (folder, _, commit) = work_tree();
+            let commits = open(folder.path().join("golden images/conf"), kind).await.unwrap();
+            let settings: BTreeMap<_, _> = commits.settings().into_iter().collect();
+            assert_eq!(
+                (settings[source::BRANCH].as_str(), settings[source::FOLDER].as_str()),
+                ("trunk", "conf")
+            );
+            assert!(
+                settings[source::REPOSITORY].ends_with("golden-images"),
+                "{}",
+                settings[source::REPOSITORY]
+            );
+            let mut problems = Vec::new();
+            let get = |name: &str| settings.get(name).map(String::as_str);
+            let taken = SourceSettings::read(get, &mut problems);
+            assert!(taken.is_some(), "{problems:?}");
+            let owned = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            assert!(
+                matches!(Webhooks::read(&owned), Webhooks::Taken(hook) if hook.watched.branch == "trunk")
+            );
+            assert_eq!(commits.newest().unwrap(), Some(commit.clone()));
+            assert!(commits.configuration(&commit).is_none(), "it has no images");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_that_leads_to_no_branch_says_what_to_do() {
+        let (folder, served, commit) = work_tree();
+        let top = folder.path().join("golden images");
+        Repository::open(&top).unwrap().set_head_detached(commit.parse().unwrap()).unwrap();
+        let error = open(top, Kind::GitHub).await.err().unwrap().to_string();
+        assert!(error.contains("HEAD") && error.contains("--branch"), "{error}");
+        assert_eq!(served.newest("trunk").unwrap(), Some(commit));
+    }
+}

@@ -7,6 +7,7 @@ use functions_host::payload::http;
 use image_factory::{
     dev::git_host::{
         Host, Kind,
+        app::App,
         served::Served,
         webhook::{Delivery, Push},
     },
@@ -20,7 +21,9 @@ use image_factory::{
     },
     report::Status,
     secret::Secret,
-    source::{AzureDevOps, AzureDevOpsOptions, DevOpsAccess, GitHub, GitHubAccess, GitHubOptions, Source},
+    source::{
+        AzureDevOps, AzureDevOpsOptions, DevOpsAccess, GitHub, GitHubAccess, GitHubApp, GitHubOptions, Source,
+    },
 };
 use serde_json::{Value, json};
 
@@ -46,6 +49,11 @@ impl Story {
     }
 
     fn with(kind: Kind, factory: Factory) -> Self {
+        Self::by(kind, factory, GitHubAccess::Token(Secret::new(TOKEN.to_owned())))
+    }
+
+    /// The same, with this access to GitHub.
+    fn by(kind: Kind, factory: Factory, access: GitHubAccess) -> Self {
         let clock = factory.host.clock().clone();
         let host = Host::in_process(kind, "images", Served::new().unwrap(), clock.clone());
         host.state().token = Some(TOKEN.to_owned());
@@ -54,7 +62,7 @@ impl Story {
         let repository = "images".to_owned();
         let source: Arc<dyn Source> = match kind {
             Kind::GitHub => {
-                let (api, owner, access) = (host.url.clone(), "octo".to_owned(), GitHubAccess::Token(token));
+                let (api, owner) = (host.url.clone(), "octo".to_owned());
                 let options = GitHubOptions { api, owner, repository, branch, folder, access };
                 Arc::new(GitHub::new(options, clock).carried_by(carrier))
             }
@@ -469,4 +477,39 @@ fn no_document_message_report_or_answer_holds_a_secret_of_the_git_host() {
             }
         });
     }
+}
+
+#[test]
+fn a_github_app_reads_what_runs_are_made_of_and_its_tokens_are_written_down_nowhere() {
+    scenario(async {
+        let key =
+            rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+        let app = GitHubApp::new("Iv23liTest", "41", &key.serialize_pem()).unwrap();
+        let factory = Factory::new(&linux_with(1)).await;
+        let story = Story::by(Kind::GitHub, factory, GitHubAccess::App(app));
+        story.host.state().token = None;
+        story.host.state().app = Some(App::new("Iv23liTest", 41, &key.public_key_pem()));
+        let mut before = None;
+        let mut commits = Vec::new();
+        for artifacts in 1..=2 {
+            let commit = story.commit(&linux_with(artifacts));
+            let run = story.starts(&story.pushed(before.as_deref(), &commit)).await;
+            story.factory.settle().await;
+            let outcome = story.factory.outcome(&run).await;
+            story.factory.assert_succeeded(&outcome);
+            commits.push(outcome.run.run.commit.unwrap());
+            before = Some(commit);
+            story.factory.host.clock().sleep(std::time::Duration::from_secs(3600)).await;
+        }
+        assert_eq!(commits.last(), before.as_ref());
+        // The first token had ended when the second run came.
+        assert_eq!(story.host.state().app.as_ref().unwrap().tokens(), 2);
+        for (name, (bytes, _)) in story.factory.ledger().await {
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(
+                !text.contains("ghs_") && !text.contains("PRIVATE KEY") && !text.contains("eyJ"),
+                "{name}: {text}"
+            );
+        }
+    });
 }
