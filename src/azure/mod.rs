@@ -3,6 +3,7 @@
 //! One call is one request: nothing here sleeps, retries or polls. Waiting is a scheduled message, so every answer says
 //! how long Azure asks to wait, and an operation that goes on is handed out as an [`OperationUrl`] to be checked later.
 
+pub mod actions;
 mod authorization;
 mod blob;
 mod call;

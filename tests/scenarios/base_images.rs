@@ -30,7 +30,8 @@ async fn factory_lab(factory: &Factory) -> Lab {
     factory.host.factory.azure.find_lab(parts[2], Some(parts[4]), parts[8]).await.unwrap().unwrap()
 }
 
-async fn resolve(
+/// What a definition would be made from now.
+pub async fn resolve(
     factory: &Factory,
     files: &Files,
     path: &str,

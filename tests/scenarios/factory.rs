@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use azure_core::http::HttpClient;
 use azure_sim::{
     arm::LabSpec,
     broker::{BrokerMessage, Delivery},
@@ -24,7 +25,7 @@ pub use image_factory::dev::configuration::lab_vm as definition;
 use image_factory::{
     azure::{BlobAuthorization, Container},
     dev::{
-        in_process::{InProcess, InProcessOptions},
+        in_process::{InProcess, InProcessOptions, Instance, Surroundings},
         outcome::{Outcome, RunCounts},
         world,
     },
@@ -179,8 +180,37 @@ impl Factory {
     /// A factory for `files`, in a world with the labs of another configuration.
     pub async fn in_world_of(world: &Configuration, files: ConfigurationFiles, seed: u64) -> Self {
         let options = InProcessOptions { seed, profile: profile(), files, origin: ORIGIN };
+        Self::of(InProcess::new(options, world).await.unwrap(), seed)
+    }
+
+    /// As [`Factory::new`], with a way to Azure that `wires` makes of the usual one.
+    pub async fn wired(
+        files: &Files,
+        wires: impl FnOnce(Arc<dyn HttpClient>) -> Arc<dyn HttpClient>,
+    ) -> Self {
+        let files = files.to_files();
+        let (world, problems) = Configuration::load(&files);
+        let world = world.filter(|_| !problems.has_errors()).unwrap_or_else(|| panic!("{problems}"));
+        let options = InProcessOptions { seed: 1, profile: profile(), files, origin: ORIGIN };
+        let surroundings = Surroundings::new(options, &world).unwrap();
+        // The container is made by whoever installs a factory, not by the factory.
+        let usual = Instance::new(
+            &surroundings,
+            surroundings.sim.clock().clone(),
+            surroundings.transport(),
+            surroundings.outbox(),
+        );
+        usual.unwrap().factory.ledger.prepare().await.unwrap();
+        let (clock, transport) = (surroundings.sim.clock().clone(), wires(surroundings.transport()));
+        let instance = Instance::new(&surroundings, clock, transport, surroundings.outbox()).unwrap();
+        let Surroundings { sim, broker, .. } = surroundings;
+        let factory = instance.factory.clone();
+        Self::of(InProcess { sim, broker, factory, invocations: Arc::default(), instance }, 1)
+    }
+
+    fn of(host: InProcess, seed: u64) -> Self {
         Self {
-            host: InProcess::new(options, world).await.unwrap(),
+            host,
             seed,
             unkind: Unkind::default(),
             received: Arc::default(),

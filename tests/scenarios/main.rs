@@ -4,6 +4,7 @@
 
 mod factory;
 
+mod actions;
 mod base_images;
 mod cancelling;
 mod commits;

@@ -1,0 +1,133 @@
+//! What the factory's identity must be allowed to do, and where.
+//!
+//! Custom roles grant exactly this: `infra/modules/roles.bicep`. Whole runs prove that it is what the code calls
+//! (`tests/scenarios/actions.rs`), and the parsed roles that they grant it (`tests/infrastructure/`). The names are those of
+//! <https://learn.microsoft.com/azure/role-based-access-control/resource-provider-operations>; Azure compares them ignoring case.
+
+/// Where an action is needed: each place has a role of its own, which is assigned nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The resource group of the factory lab.
+    FactoryLab,
+    /// The resource groups in which DevTest Labs makes the compute side of the factory lab's VMs.
+    Machines,
+    /// A team lab.
+    TeamLab,
+    /// The storage account of a lab, be it the factory's or a team's.
+    LabStorage,
+    /// A subscription that has a lab: the URLs of operations and of the Marketplace name no resource group.
+    Subscription,
+    /// The container of the ledger.
+    Ledger,
+    /// The Service Bus namespace.
+    ServiceBus,
+}
+
+impl Place {
+    /// Every place.
+    pub const ALL: [Self; 7] = [
+        Self::FactoryLab,
+        Self::Machines,
+        Self::TeamLab,
+        Self::LabStorage,
+        Self::Subscription,
+        Self::Ledger,
+        Self::ServiceBus,
+    ];
+}
+
+/// An action that the factory needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// Its name: `Microsoft.DevTestLab/labs/read`.
+    pub name: &'static str,
+    /// Where.
+    pub place: Place,
+    /// The function that needs it, and why if that is not plain.
+    pub needed_by: &'static str,
+}
+
+const fn action(place: Place, name: &'static str, needed_by: &'static str) -> Action {
+    Action { name, place, needed_by }
+}
+
+/// All actions, by place.
+pub const ACTIONS: &[Action] = &[
+    action(Place::FactoryLab, "Microsoft.DevTestLab/labs/read", "Azure::find_lab"),
+    action(Place::FactoryLab, "Microsoft.DevTestLab/labs/customImages/read", "Azure::custom_image_by_id"),
+    action(
+        Place::FactoryLab,
+        "Microsoft.DevTestLab/labs/sharedGalleries/sharedImages/read",
+        "Azure::shared_image",
+    ),
+    action(
+        Place::FactoryLab,
+        "Microsoft.DevTestLab/labs/virtualMachines/read",
+        "Azure::lab_vm, Azure::lab_vms",
+    ),
+    // Resource Manager asks for it of whoever deploys a template with such a resource
+    // (<https://learn.microsoft.com/azure/azure-resource-manager/templates/deploy-cli#required-permissions>).
+    action(
+        Place::FactoryLab,
+        "Microsoft.DevTestLab/labs/virtualMachines/write",
+        "Azure::put_deployment: the resource of every golden image",
+    ),
+    action(Place::FactoryLab, "Microsoft.DevTestLab/labs/virtualMachines/delete", "Azure::delete_lab_vm"),
+    action(
+        Place::FactoryLab,
+        "Microsoft.Resources/deployments/read",
+        "Azure::deployment, Azure::deployments",
+    ),
+    action(Place::FactoryLab, "Microsoft.Resources/deployments/write", "Azure::put_deployment"),
+    action(Place::FactoryLab, "Microsoft.Resources/deployments/delete", "Azure::delete_deployment"),
+    action(Place::FactoryLab, "Microsoft.Resources/deployments/cancel/action", "Azure::cancel_deployment"),
+    action(Place::Machines, "Microsoft.Compute/virtualMachines/read", "Azure::compute_vm"),
+    action(Place::Machines, "Microsoft.Compute/disks/read", "Azure::disk"),
+    action(Place::Machines, "Microsoft.Compute/disks/beginGetAccess/action", "Azure::begin_disk_access"),
+    action(Place::Machines, "Microsoft.Compute/disks/endGetAccess/action", "Azure::end_disk_access"),
+    action(Place::TeamLab, "Microsoft.DevTestLab/labs/read", "Azure::find_lab"),
+    action(
+        Place::TeamLab,
+        "Microsoft.DevTestLab/labs/customImages/read",
+        "Azure::custom_image, Azure::custom_images",
+    ),
+    action(Place::TeamLab, "Microsoft.DevTestLab/labs/customImages/write", "Azure::put_custom_image"),
+    action(Place::TeamLab, "Microsoft.DevTestLab/labs/customImages/delete", "Azure::delete_custom_image"),
+    action(Place::TeamLab, "Microsoft.DevTestLab/labs/formulas/read", "Azure::formulas"),
+    action(Place::TeamLab, "Microsoft.DevTestLab/labs/virtualMachines/read", "Azure::lab_vms"),
+    action(Place::LabStorage, "Microsoft.Storage/storageAccounts/read", "Azure::storage_account"),
+    action(Place::LabStorage, "Microsoft.Storage/storageAccounts/listKeys/action", "Azure::storage_key"),
+    action(Place::Subscription, "Microsoft.Compute/locations/diskOperations/read", "Azure::disk_access"),
+    action(
+        Place::Subscription,
+        "Microsoft.Compute/locations/publishers/artifacttypes/offers/skus/versions/read",
+        "Azure::newest_version",
+    ),
+    action(
+        Place::Subscription,
+        "Microsoft.DevTestLab/labs/read",
+        "Azure::find_lab: where Labs.json names no resource group",
+    ),
+    action(Place::Subscription, "Microsoft.DevTestLab/locations/operations/read", "Azure::check"),
+    action(
+        Place::Ledger,
+        "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
+        "Container::get, Container::properties, Container::pages",
+    ),
+    action(
+        Place::Ledger,
+        "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write",
+        "Container::put",
+    ),
+    action(
+        Place::Ledger,
+        "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete",
+        "Container::delete",
+    ),
+    action(Place::ServiceBus, "Microsoft.ServiceBus/namespaces/messages/send/action", "ServiceBusOutbox"),
+    action(
+        Place::ServiceBus,
+        "Microsoft.ServiceBus/namespaces/messages/receive/action",
+        "the Functions host, for the triggers of functions/",
+    ),
+];
