@@ -29,7 +29,7 @@ pub(super) fn filter(text: &str) -> Option<Targets> {
 
 /// The layer that writes the lines. Spans hold run, image, lab and the invocation's id: every line of an invocation
 /// carries them.
-pub(super) fn lines<S, W>(writer: W) -> impl Layer<S>
+pub fn lines<S, W>(writer: W) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
