@@ -1,4 +1,5 @@
-//! The app settings, which reach the handler as environment variables.
+//! The app settings, which reach the handler as environment variables. Every public text of this module and of those in it is the
+//! name of a setting: `tests/infrastructure/settings.rs` looks for each in `infra/`.
 
 pub mod source;
 pub mod webhooks;

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::{Path, PathBuf},
 };
 
 use crate::{
@@ -111,6 +112,41 @@ fn every_setting_that_is_read_is_set_and_every_setting_that_is_set_is_read() {
     assert!(missing.is_empty(), "read, but not set in infra/modules/function-app.bicep: {missing:?}");
     let idle: Vec<_> = deployed.difference(&expected).collect();
     assert!(idle.is_empty(), "set in infra/modules/function-app.bicep, but read by nobody: {idle:?}");
+}
+
+/// Every source of the program below a folder, without those of the simulator's commands and of tests.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for name in
+        entries(folder).into_iter().filter(|name| !matches!(name.as_str(), "dev" | "tests" | "tests.rs"))
+    {
+        let path = folder.join(&name);
+        match path.is_dir() {
+            true => sources(&path, found),
+            false => found.push(path),
+        }
+    }
+}
+
+#[test]
+fn no_setting_is_read_outside_of_the_settings() {
+    let mut paths = Vec::new();
+    sources(&root().join("src"), &mut paths);
+    let known = read_by_the_handler();
+    let mut seen = 0;
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap();
+        let texts = text.split('"').skip(1).step_by(2).filter(|text| text.starts_with("IMAGE_FACTORY_"));
+        let is_name = |text: &&str| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        for name in texts.filter(is_name) {
+            assert!(
+                known.contains(name),
+                "{}: {name} is no public text of src/handler/settings",
+                path.display()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen >= known.iter().filter(|name| name.starts_with("IMAGE_FACTORY_")).count(), "{seen}");
 }
 
 #[test]
