@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -97,8 +97,8 @@ pub struct Surroundings {
     pub sim: Sim,
     /// Simulated Service Bus.
     pub broker: Arc<Broker>,
-    /// The configuration's files.
-    pub files: ConfigurationFiles,
+    /// The configuration.
+    pub folder: Folder,
     factory_lab: LabId,
 }
 
@@ -128,7 +128,7 @@ impl Surroundings {
             storage::create_account(&mut azure, &world::ledger_account_id(), &lab.location);
         }
         let factory_lab = LabId::new(&lab.subscription_id, Some(&lab.resource_group), &lab.name)?;
-        Ok(Self { sim, broker, files: options.files, factory_lab })
+        Ok(Self { sim, broker, folder: Folder::new(options.files), factory_lab })
     }
 
     /// Puts the messages of steps straight into the simulated broker.
@@ -170,7 +170,7 @@ impl Instance {
             clock: clock.clone(),
         })?;
         let container = world::ledger_container(&azure, sim)?;
-        let source = Arc::new(Pinned(surroundings.files.clone()));
+        let source = Arc::new(surroundings.folder.clone());
         let lab = Some(surroundings.factory_lab.clone());
         let factory = Arc::new(Factory::new(azure, Ledger::new(container), outbox, source, clock, lab));
         let handler = handler::router(factory.clone());
@@ -275,6 +275,8 @@ pub struct InProcess {
     pub invocations: Arc<AtomicU64>,
     /// The handler.
     pub instance: Instance,
+    /// The configuration, unless it [comes from elsewhere](Self::listening).
+    pub folder: Folder,
 }
 
 impl InProcess {
@@ -287,8 +289,14 @@ impl InProcess {
         let clock = surroundings.sim.clock().clone();
         let instance = Instance::new(&surroundings, clock, surroundings.transport(), surroundings.outbox())?;
         instance.factory.ledger.prepare().await?;
-        let Surroundings { sim, broker, .. } = surroundings;
-        Ok(Self { sim, broker, factory: instance.factory.clone(), invocations: Arc::default(), instance })
+        Ok(Self::of(surroundings, instance))
+    }
+
+    /// A factory of these parts.
+    pub fn of(surroundings: Surroundings, instance: Instance) -> Self {
+        let Surroundings { sim, broker, folder, .. } = surroundings;
+        let factory = instance.factory.clone();
+        Self { sim, broker, factory, invocations: Arc::default(), instance, folder }
     }
 
     /// The same factory with its configuration from elsewhere, called by these webhooks.
@@ -315,7 +323,14 @@ impl InProcess {
     /// # Errors
     /// If the broker refuses.
     pub async fn start_run(&self, run: &RunId) -> anyhow::Result<()> {
-        let start = messages::StartRun::of_everything(RunReason::Manual);
+        self.start(run, messages::StartRun::of_everything(RunReason::Manual)).await
+    }
+
+    /// Sends the message that starts a run, with what is asked for.
+    ///
+    /// # Errors
+    /// If the queue is not there.
+    pub async fn start(&self, run: &RunId, start: messages::StartRun) -> anyhow::Result<()> {
         let message = Message::first(run.clone(), messages::Step::StartRun(start));
         Ok(self.factory.outbox.send(vec![Envelope::now(message)]).await?)
     }
@@ -464,12 +479,25 @@ impl Outbox for BrokerOutbox {
     }
 }
 
-/// A configuration that never changes.
-struct Pinned(ConfigurationFiles);
+/// A configuration that people may change at any moment. It has no commits: a run takes it as it is when it begins.
+#[derive(Clone)]
+pub struct Folder(Arc<Mutex<ConfigurationFiles>>);
+
+impl Folder {
+    /// A folder with these files.
+    pub fn new(files: ConfigurationFiles) -> Self {
+        Self(Arc::new(Mutex::new(files)))
+    }
+
+    /// Changes its files.
+    pub fn change(&self, change: impl FnOnce(&mut ConfigurationFiles)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
 
 #[async_trait]
-impl Source for Pinned {
+impl Source for Folder {
     async fn fetch(&self, _commit: Option<&str>) -> Result<ConfigurationFiles, SourceError> {
-        Ok(self.0.clone())
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }

@@ -29,7 +29,7 @@ use image_factory::{
         outcome::{Outcome, RunCounts},
         world,
     },
-    domain::{Configuration, ConfigurationFiles, Queue, RUN_TAG, RunId},
+    domain::{Configuration, ConfigurationFiles, Queue, RUN_TAG, RunId, RunReason, messages::StartRun},
     handler::Webhooks,
     ledger::{Failure, ItemStatus},
     report::{LabLine, RunReport, Status},
@@ -203,9 +203,7 @@ impl Factory {
         usual.unwrap().factory.ledger.prepare().await.unwrap();
         let (clock, transport) = (surroundings.sim.clock().clone(), wires(surroundings.transport()));
         let instance = Instance::new(&surroundings, clock, transport, surroundings.outbox()).unwrap();
-        let Surroundings { sim, broker, .. } = surroundings;
-        let factory = instance.factory.clone();
-        Self::of(InProcess { sim, broker, factory, invocations: Arc::default(), instance }, 1)
+        Self::of(InProcess::of(surroundings, instance), 1)
     }
 
     fn of(host: InProcess, seed: u64) -> Self {
@@ -289,12 +287,28 @@ impl Factory {
         self.run_named("first").await
     }
 
-    /// As [`Factory::run`], with another run id.
+    /// As [`Factory::run`], with another run id. It builds everything, changed or not.
     pub async fn run_named(&self, name: &str) -> Outcome {
+        let start = StartRun { force: true, ..StartRun::of_everything(RunReason::Manual) };
+        self.run_asked(name, start).await
+    }
+
+    /// A run with what is asked for, from its message to its end.
+    pub async fn run_asked(&self, name: &str, start: StartRun) -> Outcome {
         let run = Self::run_id(name);
-        self.host.start_run(&run).await.unwrap();
+        self.host.start(&run, start).await.unwrap();
         self.settle().await;
         self.outcome(&run).await
+    }
+
+    /// Changes factory.json so that every image is another one.
+    pub fn salt(&self, salt: &str) {
+        self.host.folder.change(|files| {
+            let file = files.files.entry("factory.json".to_owned()).or_insert_with(|| b"{}".to_vec());
+            let mut settings: Value = serde_json::from_slice(file).unwrap();
+            settings["salt"] = salt.into();
+            *file = settings.to_string().into_bytes();
+        });
     }
 
     /// Fires triggers as the host does, until no message is left and every run has ended.

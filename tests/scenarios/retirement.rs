@@ -11,7 +11,7 @@ use image_factory::{
     azure::{BlobAuthorization, Condition, Container},
     dev::{outcome::Outcome, world},
     domain::{
-        Configuration, IMAGE_PATH_TAG, KEEP_TAG, Message, Queue, RUN_TAG, RunReason,
+        Configuration, IMAGE_PATH_TAG, ImageName, ImagePath, KEEP_TAG, Message, Queue, RUN_TAG, RunReason,
         messages::{StartRun, Step},
     },
     secret::Secret,
@@ -211,12 +211,13 @@ fn assert_about(found: u64, expected: u64) {
 #[test]
 fn what_a_lab_holds_besides_costs_a_run_one_list_of_each_lab() {
     let [nothing, little, much] = [reads(0, 0), reads(1, 0), reads(1, 1000)];
-    assert_eq!(nothing, reads(0, 1000), "where nothing goes, nobody looks at it");
+    // The plan reads ten pages more of each of the two labs, and who uses what of them.
+    assert_about(reads(0, 1000) - nothing, 2 * (10 + 2));
     // For each of the four copies: formulas, VMs, the last look, and the look after the deletion; and for each of the two labs
-    // its images, formulas and VMs, to be weighed.
-    assert_about(little - nothing, 4 * 4 + 2 * 3);
-    // Ten pages more for each of the two labs, once for the whole run.
-    assert_about(much - little, 2 * 10);
+    // formulas and VMs for the plan, and its images, formulas and VMs, to be weighed.
+    assert_about(little - nothing, 4 * 4 + 2 * 5);
+    // Ten pages more for each of the two labs, for the plan and to be weighed.
+    assert_about(much - little, 2 * 20);
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn an_image_that_is_pinned_at_the_last_moment_stays() {
         add_images(&factory, LABS[0], LINUX, 2);
         // The lab's formulas are listed between the judgement and the deletion.
         let slow = HttpEffect::Delay(Duration::from_secs(150));
-        factory.http_faults([http_fault(Some("GET"), "/formulas", 0, 1, slow)]);
+        factory.http_faults([http_fault(Some("GET"), "/formulas", 2, 1, slow)]);
         let new_stands = |state: &control::State| {
             let mut images = state.labs.iter().flat_map(|lab| &lab.custom_images);
             images.any(|image| !image.name.starts_with("Old") && image.provisioning_state == "Succeeded")
@@ -287,11 +288,13 @@ fn the_image_of_an_earlier_run_that_comes_later_does_not_outrank_the_later_runs(
         files.settings = json!({"imagesToKeep": 1});
         let factory = Factory::new(&files).await;
         let busy = answer(503, json!({"error": {"code": "ServiceUnavailable", "message": "try later"}}));
-        let slow = format!("/deployments/{}", Factory::run_id("slow"));
-        factory.http_faults([http_fault(Some("PUT"), &slow, 0, 20, busy)]);
+        let slow = ImageName::derive(&Factory::run_id("slow"), &ImagePath::parse(LINUX).unwrap(), ORIGIN);
+        factory.http_faults([http_fault(Some("PUT"), &format!("/customimages/{slow}"), 0, 60, busy)]);
         factory.host.start_run(&Factory::run_id("slow")).await.unwrap();
-        factory.after(Duration::from_secs(300), |factory| {
+        let is_captured = |state: &control::State| state.vhds.iter().any(|vhd| vhd.has_companion);
+        factory.once(is_captured, |factory| {
             let factory = factory.clone();
+            factory.salt("quick");
             tokio::spawn(async move { factory.host.start_run(&Factory::run_id("quick")).await.unwrap() });
         });
         factory.host.clock().sleep(Duration::from_secs(1)).await;
@@ -380,6 +383,7 @@ fn the_vhd_of_a_run_that_still_copies_it_stays_until_a_later_run() {
             let busy = answer(503, json!({"error": {"code": "ServiceUnavailable", "message": "try later"}}));
             factory.http_faults([http_fault(Some("PUT"), &web, 0, 40, busy)]);
             let factory = factory.clone();
+            factory.salt("second");
             tokio::spawn(async move { factory.host.start_run(&Factory::run_id("second")).await.unwrap() });
         });
         factory.host.clock().sleep(Duration::from_secs(1)).await;
