@@ -12,6 +12,7 @@ pub mod lab;
 pub mod messages;
 pub mod names;
 pub mod plan;
+pub mod provenance;
 pub mod repository;
 pub mod retention;
 pub mod run;
@@ -39,6 +40,8 @@ pub const RUN_STARTED_TAG: &str = "FactoryRunStartedAt";
 pub const INPUTS_TAG: &str = "FactoryInputs";
 /// What the tags of an image's [`InputPart`]s begin with: `FactoryInput.BaseImage`.
 pub const INPUT_TAG: &str = "FactoryInput.";
+/// The tag that has the URL of the statement about where an image comes from, without SAS.
+pub const PROVENANCE_TAG: &str = "FactoryProvenance";
 /// The tag by which people keep an image for good.
 pub const KEEP_TAG: &str = "FactoryKeep";
 /// The tag by which people keep the factory away from a VM; the PowerShell sample reads the same one.

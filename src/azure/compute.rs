@@ -37,6 +37,9 @@ pub struct ComputeVm {
     pub os_disk_id: Option<String>,
     /// Its operating system.
     pub os_type: Option<OsType>,
+    /// The marketplace's image that it was made from, with the version that was really taken:
+    /// `publisher:offer:sku:version`.
+    pub image: Option<String>,
     /// How many data disks it has.
     pub data_disks: usize,
 }
@@ -198,8 +201,15 @@ fn read_vm(id: &str, vm: &Value) -> ComputeVm {
         provisioning_state: text(vm, "/properties/provisioningState").unwrap_or_default(),
         os_disk_id: text(vm, "/properties/storageProfile/osDisk/managedDisk/id"),
         os_type: os_type(vm, "/properties/storageProfile/osDisk/osType"),
+        image: image(vm),
         data_disks: items(vm, "/properties/storageProfile/dataDisks").count(),
     }
+}
+
+fn image(vm: &Value) -> Option<String> {
+    let part = |name: &str| text(vm, &format!("/properties/storageProfile/imageReference/{name}"));
+    let version = part("exactVersion").or_else(|| part("version"))?;
+    Some(format!("{}:{}:{}:{version}", part("publisher")?, part("offer")?, part("sku")?))
 }
 
 /// The SAS, in the result of a `Location` or in the output of an `Azure-AsyncOperation`.

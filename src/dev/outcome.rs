@@ -43,7 +43,8 @@ pub struct Leftovers {
     pub vms: Vec<String>,
     /// Disks of which a SAS is out.
     pub disks_with_sas: Vec<String>,
-    /// VHDs that are no captured image: in the factory's account those without companion, elsewhere all of ours.
+    /// VHDs that are no captured image: in the factory's account those without companion, elsewhere all of ours. Also
+    /// statements about VHDs that are gone.
     pub vhds: Vec<String>,
     /// Deployments of this run in the history.
     pub deployments: Vec<String>,
@@ -111,7 +112,7 @@ fn leftovers(run: &RunReport, state: &State) -> Leftovers {
     found.disks_with_sas.extend(state.disks_with_sas().map(|disk| disk.id.clone()));
     // Also those of earlier runs: the companion is written when a capture is complete, and only in the factory's account.
     let lone = state.vhds.iter().filter(|vhd| !vhd.has_companion);
-    found.vhds.extend(lone.map(|vhd| vhd.url.clone()));
+    found.vhds.extend(lone.map(|vhd| vhd.url.clone()).chain(state.lone_statements.iter().cloned()));
     let prefix = format!("{}-", run.run.id);
     let ours = state.deployments.iter().filter(|deployment| deployment.name.starts_with(&prefix));
     found.deployments.extend(ours.map(|deployment| deployment.name.clone()));

@@ -23,6 +23,8 @@ const DAY_LENGTH: usize = 8;
 const IMAGE_PATH_ROOM: usize = LONGEST_IMAGE_NAME - 2 - DAY_LENGTH - HASH_LENGTH;
 /// Characters of a hash in a name: 32^6 is a thousand million.
 const HASH_LENGTH: usize = 6;
+/// How the names of the statements about captured disks end.
+pub const PROVENANCE_SUFFIX: &str = ".provenance.json";
 /// 32 characters that people do not mistake for each other.
 const HASH_ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
@@ -117,6 +119,11 @@ impl ImageName {
     /// The companion of the captured disk: written after the disk is complete, so a disk without it is debris.
     pub fn companion_blob(&self) -> String {
         format!("{self}.json")
+    }
+
+    /// The statement about where the captured disk comes from: written before the companion, removed with it.
+    pub fn provenance_blob(&self) -> String {
+        format!("{self}{PROVENANCE_SUFFIX}")
     }
 
     /// The copy of the disk in a target lab's storage; named after the lab, because labs may share an account.

@@ -175,6 +175,12 @@ pub struct Facts {
     /// The compute VM behind the lab VM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute_id: Option<String>,
+    /// The image of the marketplace that it was made from, in the version that was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_image: Option<String>,
+    /// The ids of the artifacts that ran in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<String>,
     /// Its OS disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_id: Option<String>,
@@ -185,6 +191,9 @@ pub struct Facts {
     /// Where the VHD stands, without SAS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vhd_url: Option<String>,
+    /// Where the statement about its provenance stands, without SAS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provenance_url: Option<String>,
     /// Its place in the row of what is to be registered in its subscription.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub registers_at: Option<OffsetDateTime>,
@@ -370,6 +379,12 @@ pub struct BuildRecord {
     pub run_started_at: OffsetDateTime,
     /// The commit that the run is pinned to.
     pub commit: Option<String>,
+    /// Who wrote that commit, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// What started the run. Builds that an older version of the factory planned do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<RunReason>,
     /// What is built, under which names, for which labs.
     #[serde(flatten)]
     pub plan: PlannedBuild,
@@ -422,6 +437,9 @@ pub struct CopyRecord {
     pub description: String,
     /// The operating system that the image has.
     pub os_type: OsType,
+    /// Where the statement about its provenance stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance_url: Option<String>,
     /// The lab that receives it.
     pub lab: LabId,
     /// The lab in which it was made.

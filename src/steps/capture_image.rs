@@ -17,10 +17,11 @@ use super::{
     turn::{self, ItemStep, Next, TakenBack},
 };
 use crate::{
-    azure::{AzureError, Condition, Disk, DiskAccess, DiskAccessProgress, OperationUrl},
+    azure::{AzureError, BlobProperties, Condition, Disk, DiskAccess, DiskAccessProgress, OperationUrl},
     domain::{
-        LabId, Message, Queue,
+        InputPart, LabId, Message, Queue,
         messages::{CopyImage, ImageStep, RetireImages, Step},
+        provenance::CapturedBuild,
     },
     ledger::{BuildRecord, Failure, Key, Record as _, StepState},
     secret::Secret,
@@ -64,7 +65,7 @@ impl ItemStep for CaptureImage {
         Ok(match progress::judge(vhd.as_ref(), state, factory.clock.now()) {
             CopyStands::Absent => begin(factory, record, state, &storage).await?,
             CopyStands::Goes { after, progress } => Next::wait(after, progress),
-            CopyStands::Complete => finish(factory, record, state, &storage).await?,
+            CopyStands::Complete => finish(factory, record, state, &storage, vhd.as_ref()).await?,
             CopyStands::Broken => {
                 storage.discard(&record.plan.image_name.factory_vhd_blob()).await?;
                 give_back(factory, record, state).await?;
@@ -97,6 +98,7 @@ impl ItemStep for CaptureImage {
         if storage.stop_copy(&name).await? {
             // The companion first: one without its VHD would lie.
             storage.container.delete(&record.plan.image_name.companion_blob()).await?;
+            storage.container.delete(&record.plan.image_name.provenance_blob()).await?;
             storage.container.delete(&name).await?;
         }
         let had_sas = give_back(factory, record, state).await?;
@@ -199,12 +201,14 @@ async fn start_copy(
     Ok(Next::wait(progress::AFTER_BEGINNING, "VHD copy"))
 }
 
-/// The VHD is complete: gives the SAS back, then writes the companion, which makes the VHD count.
+/// The VHD is complete: gives the SAS back, then writes the statement about its provenance, then the companion, which makes the
+/// VHD count.
 async fn finish(
     factory: &Factory,
     record: &BuildRecord,
     state: &mut StepState,
     storage: &LabStorage,
+    vhd: Option<&BlobProperties>,
 ) -> Result<Next, AzureError> {
     // Asked once more by delete-vm, which must find no SAS: here it is enough that Azure accepted it.
     give_back(factory, record, state).await?;
@@ -219,6 +223,9 @@ async fn finish(
             return Ok(Next::wait(DISK_ACCESS_WAIT, "another turn"));
         }
         *state = ahead;
+    }
+    if let Some(vhd) = vhd {
+        state.facts.provenance_url = Some(attest(record, storage, vhd).await?);
     }
     let created = record.run_started_at.format(&Rfc3339).unwrap_or_default();
     let os_type = record.facts(Queue::CreateVm).and_then(|facts| facts.os_type);
@@ -247,6 +254,43 @@ async fn finish(
     }
     state.facts.vhd_url = Some(storage.container.url(&plan.image_name.factory_vhd_blob()));
     Ok(Next::Succeeded)
+}
+
+/// Writes the statement about the VHD's provenance; its URL. One that is there may be about a VHD that is gone, and is written
+/// over.
+async fn attest(
+    record: &BuildRecord,
+    storage: &LabStorage,
+    vhd: &BlobProperties,
+) -> Result<String, AzureError> {
+    let BuildRecord { plan, inputs, .. } = record;
+    let made = record.steps.get(&Queue::CreateVm);
+    let facts = made.map(|made| &made.facts);
+    let planned = inputs.as_ref().and_then(|inputs| inputs.get(InputPart::BaseImage));
+    let url = |name: &str| storage.container.url(name);
+    let statement = CapturedBuild {
+        run: &record.run,
+        reason: record.reason,
+        commit: record.commit.as_deref(),
+        author: record.author.as_deref(),
+        image_path: &plan.image_path,
+        factory_lab: &storage.lab.id,
+        base_image: facts.and_then(|facts| facts.base_image.as_deref()).or(planned),
+        artifacts: facts.map(|facts| facts.artifacts.as_slice()).unwrap_or_default(),
+        inputs: inputs.as_ref(),
+        started_at: made.map(|made| made.started_at),
+        finished_at: vhd.last_modified,
+        vhd: &plan.image_name.factory_vhd_blob(),
+        vhd_url: &url(&plan.image_name.factory_vhd_blob()),
+        copy_id: vhd.copy.as_ref().map(|copy| copy.id.as_str()).unwrap_or_default(),
+        length: vhd.length,
+        companion_url: &url(&plan.image_name.companion_blob()),
+    };
+    let bytes = serde_json::to_vec(&statement.statement()).unwrap_or_default();
+    let name = plan.image_name.provenance_blob();
+    let metadata = tags::metadata(&record.run, &plan.image_path);
+    storage.container.put(&name, bytes, &metadata, Condition::None).await?;
+    Ok(url(&name))
 }
 
 /// The OS disk of the VM that create-vm made.

@@ -16,10 +16,10 @@ use super::{
 use crate::{
     azure::{AzureError, CustomImage, CustomImageSpec, Progress, Started},
     domain::{
-        Message, OsType, Queue, VmName,
+        Message, OsType, PROVENANCE_TAG, Queue, VmName,
         messages::{self, RetireImages, Step},
     },
-    ledger::{BuildRecord, CallOffKind, CopyRecord, Failure, Key, StepState},
+    ledger::{BuildRecord, CallOffKind, CopyRecord, Failure, Key, Record as _, StepState},
 };
 
 /// Azure needs two to five minutes for a custom image: few are there before this.
@@ -67,6 +67,7 @@ async fn make_document(
         return Ok(false);
     };
     let siblings = build.copies_beside(&step.lab);
+    let provenance_url = build.facts(Queue::CaptureImage).and_then(|facts| facts.provenance_url.clone());
     let record = CopyRecord {
         run: build.run,
         run_started_at: build.run_started_at,
@@ -76,6 +77,7 @@ async fn make_document(
         os_type,
         inputs: build.inputs,
         made_at: build.reuses.map(|reused| reused.started_at),
+        provenance_url,
         siblings,
         lab: step.lab.clone(),
         factory_lab: build.factory_lab,
@@ -370,6 +372,7 @@ async fn register(
 ) -> Result<Next, AzureError> {
     let mut tags = tags::of_image(&record.run, &record.image_path, record.born());
     tags.extend(record.inputs.iter().flat_map(tags::of_inputs));
+    tags.extend(record.provenance_url.clone().map(|url| (PROVENANCE_TAG.to_owned(), url)));
     let spec = CustomImageSpec {
         vhd_url: storage.container.url(&record.vhd()),
         os_type: record.os_type,

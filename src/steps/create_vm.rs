@@ -99,6 +99,9 @@ impl ItemStep for CreateVm {
             Action::Ready { os_type, compute_id } => {
                 state.facts.os_type = Some(os_type);
                 state.facts.compute_id = Some(compute_id);
+                state.facts.base_image = seen.compute.and_then(|compute| compute.image);
+                let artifacts = seen.vm.into_iter().flat_map(|vm| vm.artifacts);
+                state.facts.artifacts = artifacts.map(|artifact| artifact.artifact_id).collect();
                 Next::Succeeded
             }
             Action::Fail(failure) => Next::Failed(failure),

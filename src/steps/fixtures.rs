@@ -37,6 +37,8 @@ pub fn build() -> BuildRecord {
         run: run(),
         run_started_at: ago(60),
         commit: None,
+        author: None,
+        reason: None,
         plan: PlannedBuild {
             image_path: path(),
             image_name: ImageName::derive(&run(), &path(), ago(60)),
@@ -64,6 +66,7 @@ pub fn copy() -> CopyRecord {
         image_name: build.plan.image_name,
         description: build.description,
         os_type: OsType::Windows,
+        provenance_url: None,
         lab: lab("one"),
         factory_lab: build.factory_lab,
         settings: build.settings,

@@ -547,6 +547,8 @@ impl Plan<'_> {
             run: record.run.clone(),
             run_started_at: record.started_at,
             commit: record.commit.clone(),
+            author: record.author.clone(),
+            reason: Some(record.reason),
             plan: PlannedBuild {
                 image_path: build.image_path.clone(),
                 image_name: build.image_name.clone(),

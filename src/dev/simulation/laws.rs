@@ -122,6 +122,9 @@ pub fn leftovers(scenario: &Scenario, state: &State, struck: &[Struck]) -> Vec<S
     let lone = state.vhds.iter().filter(|vhd| !vhd.has_companion && known.contains(vhd.account.as_str()));
     left.extend(lone.map(|vhd| format!("VHD {}", vhd.url)));
     if !gone.factory_lab() {
+        left.extend(state.lone_statements.iter().map(|url| format!("statement {url}")));
+    }
+    if !gone.factory_lab() {
         for deployment in &state.deployments {
             let ours = (0..scenario.runs.len())
                 .any(|run| deployment.name.starts_with(&format!("{}-", scenario.run_id(run))));

@@ -31,6 +31,11 @@ pub(super) async fn advance(
     let name = &record.plan.image_name;
     if storage.container.properties(&name.companion_blob()).await?.is_some() {
         state.facts.vhd_url = Some(storage.container.url(&name.factory_vhd_blob()));
+        // An older version of the factory wrote none.
+        let statement = name.provenance_blob();
+        if storage.container.properties(&statement).await?.is_some() {
+            state.facts.provenance_url = Some(storage.container.url(&statement));
+        }
         return Ok(Next::Succeeded);
     }
     let run = &reused.run;

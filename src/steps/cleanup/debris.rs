@@ -1,11 +1,13 @@
 //! Debris in the factory lab: VMs, VHDs that never got a companion, and deployments that belong to nothing that goes on.
 
+use std::collections::BTreeSet;
+
 use time::{Duration, OffsetDateTime};
 
 use super::{DEBRIS_AFTER, Done, Life, Runs, VHD, is_capture};
 use crate::{
     azure::{AzureError, BlobItem, Deployment, Disk, LabAddress, LabVm},
-    domain::{RUN_TAG, RunId, VmName},
+    domain::{RUN_TAG, RunId, VmName, names::PROVENANCE_SUFFIX},
     steps::{Factory, lab_storage::LabStorage, tags},
 };
 
@@ -88,6 +90,12 @@ async fn remove_vhds(
                 done.removed.push(format!("VHD {name}"));
             }
         }
+        for name in lone_statements(&page, runs, factory.clock.now()) {
+            let result = remove_statement(storage, name).await;
+            if done.note(name, result) == Some(true) {
+                done.removed.push(format!("statement {name}"));
+            }
+        }
     }
     Ok(())
 }
@@ -98,7 +106,27 @@ async fn remove_vhd(storage: &LabStorage, name: &str) -> Result<bool, AzureError
     if storage.container.properties(&companion_of(name)).await?.is_some() || !storage.stop_copy(name).await? {
         return Ok(false);
     }
+    storage.container.delete(&statement_of(name)).await?;
     storage.container.delete(name).await
+}
+
+/// Removes the statement about a VHD that is not there any more; `false` if that or its companion is there after all.
+async fn remove_statement(storage: &LabStorage, name: &str) -> Result<bool, AzureError> {
+    let vhd = vhd_of(name);
+    for blob in [&companion_of(&vhd), &vhd] {
+        if storage.container.properties(blob).await?.is_some() {
+            return Ok(false);
+        }
+    }
+    storage.container.delete(name).await
+}
+
+fn statement_of(vhd: &str) -> String {
+    format!("{}{PROVENANCE_SUFFIX}", vhd.strip_suffix(VHD).unwrap_or(vhd))
+}
+
+fn vhd_of(statement: &str) -> String {
+    format!("{}{VHD}", statement.strip_suffix(PROVENANCE_SUFFIX).unwrap_or(statement))
 }
 
 fn companion_of(vhd: &str) -> String {
@@ -115,25 +143,42 @@ pub(super) fn lone_vhds<'a>(
 ) -> Vec<&'a str> {
     let mut lone = Vec::new();
     for blob in page {
-        if blob.name.ends_with(".json") {
+        if blob.name.ends_with(".json") && !blob.name.ends_with(PROVENANCE_SUFFIX) {
             companion.clone_from(&blob.name);
         }
         if !blob.name.ends_with(VHD) {
             continue;
         }
-        let Some((run, path)) = tags::of_metadata(&blob.metadata) else { continue };
-        let vm = VmName::derive(&run, &path);
-        let is_debris = match runs.of_build(&run, vm.as_str()) {
-            Life::Live => false,
-            // A VHD that is on its way into a lab of the same account is the sweep's matter.
-            Life::Over => is_capture(&blob.name, &vm),
-            Life::Unknown => blob.last_modified.is_some_and(|at| now - at > DEBRIS_AFTER),
-        };
-        if is_debris && *companion != companion_of(&blob.name) {
+        if is_over(blob, &blob.name, runs, now) && *companion != companion_of(&blob.name) {
             lone.push(blob.name.as_str());
         }
     }
     lone
+}
+
+/// Our statements of a page that belong to nothing that goes on, and about whose VHD the page says nothing.
+pub(super) fn lone_statements<'a>(page: &'a [BlobItem], runs: &Runs, now: OffsetDateTime) -> Vec<&'a str> {
+    let names: BTreeSet<&str> = page.iter().map(|blob| blob.name.as_str()).collect();
+    let lone = page.iter().filter(|blob| {
+        let vhd = vhd_of(&blob.name);
+        blob.name.ends_with(PROVENANCE_SUFFIX)
+            && is_over(blob, &vhd, runs, now)
+            && !names.contains(vhd.as_str())
+            && !names.contains(companion_of(&vhd).as_str())
+    });
+    lone.map(|blob| blob.name.as_str()).collect()
+}
+
+/// Whether a blob is one of ours that is or tells of the captured `vhd`, and its build is over.
+fn is_over(blob: &BlobItem, vhd: &str, runs: &Runs, now: OffsetDateTime) -> bool {
+    let Some((run, path)) = tags::of_metadata(&blob.metadata) else { return false };
+    let vm = VmName::derive(&run, &path);
+    match runs.of_build(&run, vm.as_str()) {
+        Life::Live => false,
+        // A VHD that is on its way into a lab of the same account is the sweep's matter.
+        Life::Over => is_capture(vhd, &vm),
+        Life::Unknown => blob.last_modified.is_some_and(|at| now - at > DEBRIS_AFTER),
+    }
 }
 
 async fn remove_deployments(

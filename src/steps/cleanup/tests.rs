@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    debris::{Action, is_debris, lone_vhds, stray},
+    debris::{Action, is_debris, lone_statements, lone_vhds, stray},
     lost::{lost_copies, lost_of_build, lost_of_copy, may_be_overdue, overdue},
     sweep::{turn, unfinished, whose_turn},
     *,
@@ -239,6 +239,25 @@ fn a_capture_of_ours_without_a_companion_goes_when_its_build_is_over() {
     let next_page = [blob(&vhd, Some("run-1"), 13)];
     assert_eq!(lone_vhds(&next_page, &mut companion, &runs(), NOW), Vec::<&str>::new());
     assert_eq!(lone_vhds(&next_page, &mut String::new(), &runs(), NOW), [vhd.as_str()]);
+}
+
+#[test]
+fn a_statement_goes_when_its_vhd_is_gone_and_hides_no_companion() {
+    let named = |stem: &str, run: &str| format!("{stem}-{}", hash(run));
+    let (gone, whole, open) = (named("gone", "run-1"), named("whole", "run-1"), named("open", "run-2"));
+    let statement = |stem: &str, run| blob(&format!("{stem}.provenance.json"), Some(run), 13);
+    let blobs = [
+        statement(&gone, "run-1"),
+        statement(&open, "run-2"),
+        blob(&format!("{whole}.json"), Some("run-1"), 13),
+        statement(&whole, "run-1"),
+        blob(&format!("{whole}.vhd"), Some("run-1"), 13),
+        statement("unknown", "run-3"),
+        blob("foreign.provenance.json", None, 13),
+    ];
+    assert_eq!(lone_vhds(&blobs, &mut String::new(), &runs(), NOW), Vec::<&str>::new());
+    let expected = [format!("{gone}.provenance.json"), "unknown.provenance.json".to_owned()];
+    assert_eq!(lone_statements(&blobs, &runs(), NOW), expected);
 }
 
 #[test]

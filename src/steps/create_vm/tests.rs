@@ -31,6 +31,7 @@ fn compute(power: Option<&str>) -> ComputeVm {
         provisioning_state: "Succeeded".to_owned(),
         os_disk_id: None,
         os_type: None,
+        image: None,
         data_disks: 0,
     }
 }

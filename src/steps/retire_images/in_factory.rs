@@ -14,6 +14,7 @@ use crate::{
     azure::{AzureError, BlobItem, Container},
     domain::{
         ImageName, KEEP_TAG, Message, Queue, RunId,
+        names::PROVENANCE_SUFFIX,
         retention::{self, ImageState, KeepReason, StandingImage, Verdict},
     },
     ledger::{BuildRecord, ItemStatus, Key, RunRecord, StepState},
@@ -106,6 +107,9 @@ pub(in crate::steps) fn captured(blobs: &[BlobItem]) -> Vec<StandingImage> {
         .filter_map(|blob| blob.name.strip_suffix(VHD))
         .collect();
     let image = |blob: &BlobItem| {
+        if blob.name.ends_with(PROVENANCE_SUFFIX) {
+            return None;
+        }
         let name = blob.name.strip_suffix(COMPANION)?;
         let mut tags = tags::of_image_metadata(&blob.metadata)?;
         tags.extend(tags::of_inputs_metadata(&blob.metadata));
@@ -168,6 +172,7 @@ async fn retire(container: &Container, name: &str, state: &mut StepState) -> Res
     }
     // The companion first: a VHD without one is debris that cleanup takes away, a companion without VHD would lie.
     container.delete(&companion).await?;
+    container.delete(&format!("{name}{PROVENANCE_SUFFIX}")).await?;
     container.delete(&vhd).await?;
     Ok(())
 }
@@ -187,11 +192,13 @@ mod tests {
         }
     }
 
-    /// A VHD with its companion, of a run that started so long ago.
-    fn vhd(name: &str, written: i64, run_started: i64) -> [BlobItem; 2] {
+    /// A VHD with its companion and the statement about it, of a run that started so long ago.
+    fn vhd(name: &str, written: i64, run_started: i64) -> [BlobItem; 3] {
         let metadata = tags::image_metadata(&RunId::parse(name).unwrap(), &path(), ago(run_started));
         let companion = blob(&format!("{name}{COMPANION}"), written, metadata);
-        [blob(&format!("{name}{VHD}"), written, tags::metadata(&run(), &path())), companion]
+        let own = tags::metadata(&run(), &path());
+        let statement = blob(&format!("{name}{PROVENANCE_SUFFIX}"), written, own.clone());
+        [blob(&format!("{name}{VHD}"), written, own), companion, statement]
     }
 
     #[test]
@@ -216,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_vhd_without_companion_or_of_another_path_is_none_of_these() {
-        let [lone, _] = vhd("lone", 300, 300);
+        let [lone, ..] = vhd("lone", 300, 300);
         let mut other = vhd("other", 300, 300);
         other[1].metadata.insert("imagepath".to_owned(), "Win2022/Datacenter/Core.json".to_owned());
         let blobs = [vec![lone], other.to_vec(), vhd("new", 1, 1).to_vec()].concat();

@@ -19,6 +19,9 @@ pub struct State {
     pub disks: Vec<DiskInState>,
     /// All blobs whose name ends with `.vhd`.
     pub vhds: Vec<BlobState>,
+    /// The URLs of the blobs `….provenance.json` beside which neither the `.vhd` nor the `.json` stands.
+    #[serde(default)]
+    pub lone_statements: Vec<String>,
     /// The deployment history of all groups.
     pub deployments: Vec<DeploymentState>,
 }
@@ -176,8 +179,19 @@ pub fn state(sim: &Sim) -> State {
                 copy_status: blob.copy_status,
             })
             .collect(),
+        lone_statements: accounts
+            .iter()
+            .flat_map(|account| storage::blobs(world, account))
+            .map(|blob| blob.url)
+            .filter(|url| is_lone_statement(world, url))
+            .collect(),
         deployments: deployments(world),
     }
+}
+
+fn is_lone_statement(world: &World, url: &str) -> bool {
+    let stands = |stem: &str, ending: &str| storage::blob(world, &format!("{stem}{ending}")).is_some();
+    url.strip_suffix(".provenance.json").is_some_and(|stem| !stands(stem, ".vhd") && !stands(stem, ".json"))
 }
 
 /// The URL of the `.json` beside a `.vhd`.
