@@ -7,7 +7,7 @@ use hostile_bytes::{Attack, Grammar};
 
 use super::*;
 use crate::{
-    azure::{AzureError, BlobAuthorization, ErrorKind, OperationUrl, Progress},
+    azure::{AzureError, BlobAuthorization, ErrorKind, MarketplaceSku, OperationUrl, Progress},
     secret::Secret,
 };
 
@@ -15,6 +15,7 @@ const VM: &str = "/subscriptions/S/resourceGroups/g/providers/Microsoft.Compute/
 const DISK: &str = "/subscriptions/S/resourceGroups/g/providers/Microsoft.Compute/disks/d";
 const ACCOUNT: &str = "/subscriptions/S/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/acct";
 const DEPLOYMENTS: &str = "/subscriptions/S/resourcegroups/rg/providers/Microsoft.Resources/deployments";
+const VERSIONS: &str = "GET /subscriptions/S/providers/Microsoft.Compute/locations/westus/publishers/P/artifacttypes/vmimage/offers/O/skus/K/versions";
 const OPERATION: &str = "/subscriptions/S/providers/Microsoft.DevTestLab/locations/westus/operations/o";
 
 /// What the client says of an answer with this body; an error must say what was tried, and why it failed.
@@ -86,10 +87,26 @@ fn no_answer_breaks_the_clients_of_lab_vms_images_and_formulas() {
 }
 
 #[test]
+fn no_answer_breaks_the_client_of_the_marketplace() {
+    let version =
+        json!({"name": "20348.1006.251014", "location": "westus", "id": "/Subscriptions/S/Versions/1.0.0"});
+    let sku = MarketplaceSku { publisher: "P".to_owned(), offer: "O".to_owned(), sku: "K".to_owned() };
+    attack("versions", [version]).run(|bytes| {
+        let newest = |bytes: &[u8]| {
+            answered(VERSIONS, 200, bytes, async |azure| azure.newest_version("S", "westus", &sku).await)
+        };
+        // No list: only that it does not break.
+        let _ = newest(bytes);
+        newest(&[b"[", bytes, b"]"].concat()).map(drop)
+    });
+}
+
+#[test]
 fn no_answer_breaks_the_clients_of_what_is_behind_a_lab() {
     let vm = json!({"id": VM, "properties": {"provisioningState": "Succeeded",
         "instanceView": {"statuses": [{"code": "PowerState/deallocated"}]},
-        "storageProfile": {"osDisk": {"osType": "Linux", "managedDisk": {"id": DISK}}, "dataDisks": [{}]}}});
+        "storageProfile": {"osDisk": {"osType": "Linux", "managedDisk": {"id": DISK}}, "dataDisks": [{}],
+            "imageReference": {"publisher": "P", "offer": "O", "sku": "K", "version": "latest", "exactVersion": "1.0.0"}}}});
     let disk = json!({"id": DISK, "properties": {"diskState": "ActiveSAS", "diskSizeBytes": 136365211648_u64, "osType": "Windows"}});
     let account = json!({"name": "acct", "location": "westus", "properties": {
         "primaryEndpoints": {"blob": "https://acct.blob.core.windows.net/"}, "allowSharedKeyAccess": true}});

@@ -77,6 +77,9 @@ class Simulator:
     def limits(self, **limits):
         self.call("PUT", "/limits", limits)
 
+    def marketplace(self, **image):
+        self.call("PUT", "/marketplace", image)
+
 
 class Clients:
     """The management clients of one caller."""
