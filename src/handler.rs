@@ -27,7 +27,7 @@ use serde_json::json;
 use tracing::{Instrument, error, info, info_span};
 
 pub use commits::{COMMIT, START};
-pub use invocation::CLEANUP;
+pub use invocation::{CLEANUP, SCHEDULE};
 pub use outbox::ServiceBusOutbox;
 pub use settings::{BadSettings, Settings, webhooks::Webhooks};
 

@@ -15,8 +15,10 @@
 //! | `plans/{run}.json`, `plans/{run}/{lab}.json`, `…/{lab}-vhds.json` | [`RunPlan`], and a [`LabPlan`] for each lab and for the factory lab's VHDs |
 //! | `line.json` | [`Line`]: the order in which runs plan |
 //! | `rows/{subscription}.json` | [`Row`]: how far the places for calls of Resource Manager are given away there |
+//! | `audit/{queue}-{hash}.json` | [`AuditLine`]: what a person asked for; kept for good |
 //! | `sweeps/{run}.json` | [`Sweep`]: which labs cleanup has not found clean yet since the run ended |
 
+mod audit;
 mod called_off;
 mod plan;
 mod record;
@@ -30,6 +32,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+pub use audit::AuditLine;
 pub use called_off::{CallOffKind, CallOffReason, CalledOff};
 pub use plan::{ImagePlan, InLine, LabImagePlan, LabPlan, Line, RunPlan};
 pub use record::{

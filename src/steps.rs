@@ -8,6 +8,7 @@
 
 pub mod base_image;
 pub mod call_off;
+mod cancel_run;
 mod capture_image;
 pub mod cleanup;
 mod copy_image;
@@ -20,6 +21,7 @@ mod outbox;
 mod pace;
 mod progress;
 mod retire_images;
+pub mod schedule;
 mod start_run;
 pub mod tags;
 mod turn;
@@ -36,7 +38,7 @@ pub use turn::{StepError, Told};
 use crate::{
     azure::Azure,
     domain::{
-        LabId, Message, VmName,
+        LabId, Message, RunId, VmName,
         messages::{RetireImages, Step},
     },
     ledger::{Key, Ledger},
@@ -89,7 +91,7 @@ impl Factory {
     /// Only where a later delivery of the same message must be tried or the message is of no use: it names no item of the
     /// ledger, or the next message could not be sent. Trouble with Azure is no error; the message is scheduled again.
     pub async fn handle(&self, message: &Message, delivery: u32) -> Result<Told, StepError> {
-        match self.turn(message).await {
+        match self.take_on_record(message).await {
             Err(StepError::Unsent(error)) if delivery >= LAST_DELIVERY => {
                 warn!(%error, delivery, "what follows is left to cleanup");
                 Ok(Told(format!("{error}; cleanup sends what follows")))
@@ -98,11 +100,31 @@ impl Factory {
         }
     }
 
-    async fn turn(&self, message: &Message) -> Result<Told, StepError> {
+    /// Takes a message; of one that a person sent, with an audit line.
+    async fn take_on_record(&self, message: &Message) -> Result<Told, StepError> {
+        if message.by().is_none() {
+            return self.take(message).await;
+        }
+        // Before anything is done: nothing is done that is not on record.
+        if let Err(error) = self.ledger.note_asked(message, self.clock.now()).await {
+            return turn::later(self, message, &error).await;
+        }
+        let told = self.take(message).await?;
+        if !matches!(message.step, Step::StartRun(_)) {
+            // It is done: a word about it that is lost is no reason to do it again.
+            if let Err(error) = self.ledger.note_outcome(message, &told.0).await {
+                warn!(%error, "what came of it is not noted");
+            }
+        }
+        Ok(told)
+    }
+
+    async fn take(&self, message: &Message) -> Result<Told, StepError> {
         let build = |path| Key::build(&message.run, &VmName::derive(&message.run, path));
         let copy = |path, lab| Key::copy(&message.run, &VmName::derive(&message.run, path), lab);
         match &message.step {
             Step::StartRun(start) => start_run::handle(self, message, start).await,
+            Step::CancelRun(cancel) => cancel_run::handle(self, message, cancel).await,
             Step::CreateVm(step) => {
                 turn::take(self, &create_vm::CreateVm, &build(&step.image_path), message).await
             }
@@ -121,4 +143,9 @@ impl Factory {
             }
         }
     }
+}
+
+/// What people are told about a run that the ledger does not know.
+fn unknown_run(run: &RunId) -> String {
+    format!("run {run} is not known: it never started, or it ended more than 90 days ago and is forgotten")
 }

@@ -51,6 +51,10 @@ pub struct DevArguments {
     /// Where all of simulated Azure's latencies come from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Starts a run of everything at these times as well, of simulated Azure's clock: an NCRONTAB expression with seconds, in UTC,
+    /// such as "0 0 1 * * *" for every night at one. Off where it is not given.
+    #[arg(long, value_name = "NCRONTAB", conflicts_with = "once")]
+    schedule: Option<String>,
     /// The port of the Functions host; any free one where it is not given.
     #[arg(long, default_value_t = 0, value_name = "P")]
     port: u16,
@@ -164,8 +168,8 @@ impl DevArguments {
 
     fn stage<'a>(&'a self, clock: &'a Clock, configuration: &'a Configuration) -> StageOptions<'a> {
         let Self { seed, speed, port, .. } = *self;
-        let (faults, log) = (self.faults.as_deref(), self.log.as_deref());
-        StageOptions { seed, clock, speed, configuration, faults, port, log }
+        let (faults, log, schedule) = (self.faults.as_deref(), self.log.as_deref(), self.schedule.as_deref());
+        StageOptions { seed, clock, speed, configuration, faults, schedule, port, log }
     }
 
     /// Shows how a run goes on and what came of it. What is left behind cannot be told from what another run is about to take
@@ -249,4 +253,6 @@ fn print_endpoints(stage: &Stage) {
     println!("  simulator control  {}", addresses.control);
     println!("  Functions host     {}/admin/functions", stage.host_address);
     println!("  the deployed app   {}", stage.app_root().display());
+    let settings = stage.app_root().join("local.settings.json");
+    println!("  people's commands  image-factory status --settings {}", settings.display());
 }

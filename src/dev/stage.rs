@@ -33,6 +33,10 @@ const LOOK: Duration = Duration::from_millis(500);
 const REST: u32 = 10;
 /// How long a run may take (real time): one that hangs shall not hang whoever waits for it.
 const LONGEST_RUN: Duration = Duration::from_secs(2 * 3600);
+/// Every night at one, UTC, as in the sample settings; where it is asked for, since a night lasts minutes here.
+const SCHEDULE: &str = "0 0 1 * * *";
+/// Turns a function off (Microsoft, "How to disable functions").
+const SCHEDULE_OFF: &str = "AzureWebJobs.schedule.Disabled";
 /// Every ten minutes, as in the sample settings.
 const CLEANUP_SCHEDULE: &str = "0 */10 * * * *";
 
@@ -48,6 +52,8 @@ pub struct StageOptions<'a> {
     pub configuration: &'a Configuration,
     /// What shall go wrong in simulated Azure.
     pub faults: Option<&'a Path>,
+    /// When the timer `schedule` starts runs, as an NCRONTAB expression; never where `None`.
+    pub schedule: Option<&'a str>,
     /// The port of the Functions host; any free one where 0.
     pub port: u16,
     /// Where to write what the host and the handler log.
@@ -78,7 +84,7 @@ impl Stage {
         options: StageOptions<'_>,
         source: impl FnOnce(&Path) -> anyhow::Result<Vec<(&'static str, String)>>,
     ) -> anyhow::Result<Self> {
-        let StageOptions { seed, clock, speed, configuration, faults, port, log } = options;
+        let StageOptions { seed, clock, speed, configuration, faults, schedule, port, log } = options;
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let (azure, addresses) = processes::start_azure(seed, clock).await?;
         let control = Control::new(&addresses.control)?;
@@ -93,7 +99,7 @@ impl Stage {
 
         let app_root = folder.path().join("app");
         std::fs::create_dir(&app_root)?;
-        let mut settings = app_settings(&addresses, &identity, &factory_lab, clock);
+        let mut settings = app_settings(&addresses, &identity, &factory_lab, clock, schedule);
         let source = source(&folder.path().join("configuration"))?;
         settings.extend(source.into_iter().map(|(name, value)| (name.to_owned(), value)));
         processes::lay_out_app(&app_root, &settings)?;
@@ -189,11 +195,14 @@ fn app_settings(
     identity: &ManagedIdentity,
     factory_lab: &str,
     clock: &Clock,
+    schedule: Option<&str>,
 ) -> BTreeMap<String, String> {
     let ledger = format!("{}/{}/{}", addresses.blob, world::LEDGER_ACCOUNT, world::LEDGER_CONTAINER);
     let settings = [
         ("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned()),
         ("CleanupSchedule", CLEANUP_SCHEDULE.to_owned()),
+        ("Schedule", schedule.unwrap_or(SCHEDULE).to_owned()),
+        (SCHEDULE_OFF, schedule.is_none().to_string()),
         (settings::SERVICE_BUS, addresses.service_bus.clone()),
         (settings::LEDGER, ledger),
         (settings::FACTORY_LAB, factory_lab.to_owned()),

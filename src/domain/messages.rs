@@ -9,8 +9,11 @@ use serde_json::{Map, Value};
 
 use super::{ImagePath, LabId, RunId, RunReason, commit_event::NewCommit, names::digest};
 
+mod levers;
 #[cfg(test)]
 mod tests;
+
+pub use levers::{AskingId, BadAskingId, BadPerson, CancelRun, Person, Rerun};
 
 /// The version that this program writes, and the only one that it reads.
 pub const MESSAGE_VERSION: u64 = 1;
@@ -35,17 +38,20 @@ pub enum Queue {
     RetireImages,
     /// Removes the factory VM.
     DeleteVm,
+    /// Calls off a run.
+    CancelRun,
 }
 
 impl Queue {
-    /// All queues, in the order in which an image passes them.
-    pub const ALL: [Self; 6] = [
+    /// All queues, in the order in which an image passes them; then those that only people send to.
+    pub const ALL: [Self; 7] = [
         Self::StartRun,
         Self::CreateVm,
         Self::CaptureImage,
         Self::CopyImage,
         Self::RetireImages,
         Self::DeleteVm,
+        Self::CancelRun,
     ];
 
     /// The name in Service Bus.
@@ -57,6 +63,7 @@ impl Queue {
             Self::CopyImage => "copy-image",
             Self::RetireImages => "retire-images",
             Self::DeleteVm => "delete-vm",
+            Self::CancelRun => "cancel-run",
         }
     }
 }
@@ -78,7 +85,7 @@ impl FromStr for Queue {
 /// A name that no queue has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no queue '{0}': the queues are start-run, create-vm, capture-image, copy-image, retire-images and delete-vm"
+    "there is no queue '{0}': the queues are start-run, create-vm, capture-image, copy-image, retire-images, delete-vm and cancel-run"
 )]
 pub struct UnknownQueue(String);
 
@@ -91,6 +98,8 @@ pub struct Message {
     pub attempt: u32,
     /// What the step is to do.
     pub step: Step,
+    /// Set where a person asks for a step that may have ended to begin anew.
+    pub rerun: Option<Rerun>,
 }
 
 /// What a step is to do.
@@ -108,6 +117,8 @@ pub enum Step {
     RetireImages(RetireImages),
     /// Queue `delete-vm`: the image's VM is gone.
     DeleteVm(ImageStep),
+    /// Queue `cancel-run`: the run is called off.
+    CancelRun(CancelRun),
 }
 
 /// The body of `start-run`.
@@ -131,6 +142,9 @@ pub struct StartRun {
     /// Retires images even where the run makes a lab smaller than `mostRetiredShare` allows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approve_retirement: bool,
+    /// Who asks, where a person does: for the record alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Person>,
 }
 
 impl StartRun {
@@ -142,7 +156,15 @@ impl StartRun {
 
     /// A run of everything, from the newest commit.
     pub fn of_everything(reason: RunReason) -> Self {
-        Self { reason, commit: None, author: None, only: None, force: false, approve_retirement: false }
+        Self {
+            reason,
+            commit: None,
+            author: None,
+            only: None,
+            force: false,
+            approve_retirement: false,
+            by: None,
+        }
     }
 }
 
@@ -210,12 +232,21 @@ pub enum MessageError {
 impl Message {
     /// A step's first message.
     pub fn first(run: RunId, step: Step) -> Self {
-        Self { run, attempt: FIRST_ATTEMPT, step }
+        Self { run, attempt: FIRST_ATTEMPT, step, rerun: None }
     }
 
     /// The same message with another number.
     pub fn numbered(&self, attempt: u32) -> Self {
         Self { attempt, ..self.clone() }
+    }
+
+    /// The person who asks, where one does.
+    pub fn by(&self) -> Option<&Person> {
+        match &self.step {
+            Step::StartRun(start) => start.by.as_ref(),
+            Step::CancelRun(cancel) => Some(&cancel.by),
+            _ => self.rerun.as_ref().map(|rerun| &rerun.by),
+        }
     }
 
     /// Reads a message's body. Fields that this program does not know are ignored: a newer one of the same version may
@@ -255,6 +286,7 @@ impl Message {
                 only: body.optional("only")?,
                 force: body.optional("force")?.unwrap_or(false),
                 approve_retirement: body.optional("approveRetirement")?.unwrap_or(false),
+                by: body.optional("by")?,
             }),
             Queue::CreateVm => Step::CreateVm(image_step()?),
             Queue::CaptureImage => Step::CaptureImage(image_step()?),
@@ -267,11 +299,13 @@ impl Message {
                 image_path: body.required("imagePath")?,
                 lab: body.optional("lab")?,
             }),
+            Queue::CancelRun => Step::CancelRun(CancelRun { by: body.required("by")? }),
         };
         Ok(Self {
             run: body.required("run")?,
             attempt: body.optional("attempt")?.unwrap_or(FIRST_ATTEMPT),
             step,
+            rerun: body.optional("rerun")?,
         })
     }
 
@@ -284,6 +318,7 @@ impl Message {
             Step::CopyImage(_) => Queue::CopyImage,
             Step::RetireImages(_) => Queue::RetireImages,
             Step::DeleteVm(_) => Queue::DeleteVm,
+            Step::CancelRun(_) => Queue::CancelRun,
         }
     }
 
@@ -305,7 +340,13 @@ impl Message {
             }
             Step::CopyImage(step) => serde_json::to_value(step),
             Step::RetireImages(step) => serde_json::to_value(step),
+            Step::CancelRun(step) => serde_json::to_value(step),
         };
+        if let Some(rerun) = &self.rerun
+            && let Ok(rerun) = serde_json::to_value(rerun)
+        {
+            fields.insert("rerun".to_owned(), rerun);
+        }
         // Nothing in a step can fail to become JSON: it is all text, lists of text and Booleans.
         if let Ok(Value::Object(step)) = step {
             fields.extend(step);
@@ -316,14 +357,18 @@ impl Message {
     /// The MessageId: the same for the same content, so that Service Bus drops what was sent twice. At most 128
     /// characters.
     pub fn message_id(&self) -> String {
+        format!("{}:{}:{}:{}", self.queue(), self.run, self.content_hash(), self.attempt)
+    }
+
+    /// The same for the same content, whatever the message's number: 20 hexadecimal digits.
+    pub fn content_hash(&self) -> String {
         let mut content = self.to_json();
         if let Some(fields) = content.as_object_mut() {
             fields.remove("attempt");
         }
         // Spellings of one path or lab are one message; a commit's hash and a run's id are in lower case anyway.
         let digest = digest(&[&content.to_string().to_lowercase()]);
-        let hash: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-        format!("{}:{}:{hash}:{}", self.queue(), self.run, self.attempt)
+        digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 use tracing::{Span, info_span};
 
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
         ImagePath, LabId,
         messages::{Message, MessageError, Queue, Step},
     },
-    steps::{Factory, cleanup},
+    steps::{Factory, cleanup, schedule},
 };
 
 /// The name of the Service Bus bindings in `functions/*/function.json`.
@@ -19,6 +20,8 @@ const MESSAGE_BINDING: &str = "message";
 const TIMER_BINDING: &str = "timer";
 /// The function that the cleanup timer fires.
 pub const CLEANUP: &str = "cleanup";
+/// The function of the timer that starts runs.
+pub const SCHEDULE: &str = "schedule";
 
 /// One invocation.
 #[derive(Debug)]
@@ -32,6 +35,21 @@ pub enum Invocation {
     },
     /// A tick of the cleanup timer.
     Cleanup,
+    /// A tick of the timer that starts runs, with the occurrence that the host's record says is next: the one that fires.
+    Schedule(Option<OffsetDateTime>),
+}
+
+/// What a timer's binding holds, as far as anybody needs it (azure-webjobs-sdk-extensions TimerInfo.cs).
+#[derive(Deserialize)]
+struct TimerInfo {
+    #[serde(rename = "ScheduleStatus")]
+    status: Option<TimerStatus>,
+}
+
+#[derive(Deserialize)]
+struct TimerStatus {
+    #[serde(rename = "Next", with = "time::serde::rfc3339")]
+    next: OffsetDateTime,
 }
 
 /// An invocation that makes no sense.
@@ -81,7 +99,7 @@ impl Invocation {
     /// If there is no such function, or the request or the message in it cannot be used.
     pub fn parse(function: &str, body: &[u8]) -> Result<Self, Unusable> {
         let queue = match function {
-            CLEANUP => None,
+            CLEANUP | SCHEDULE => None,
             other => Some(other.parse::<Queue>().map_err(|_| Unusable::UnknownFunction(other.to_owned()))?),
         };
         let envelope: Envelope =
@@ -92,7 +110,13 @@ impl Invocation {
         };
         let Some(queue) = queue else {
             return match binding(TIMER_BINDING)? {
-                Value::Object(_) => Ok(Self::Cleanup),
+                Value::Object(_) if function == CLEANUP => Ok(Self::Cleanup),
+                info @ Value::Object(_) => {
+                    let info = TimerInfo::deserialize(info).map_err(|error| {
+                        Unusable::NotAnInvocation(format!("'{TIMER_BINDING}' is no timer's: {error}"))
+                    })?;
+                    Ok(Self::Schedule(info.status.map(|status| status.next)))
+                }
                 _ => Err(Unusable::NotAnInvocation(format!("'{TIMER_BINDING}' is no object"))),
             };
         };
@@ -112,7 +136,7 @@ impl Invocation {
     pub fn span(&self) -> Span {
         let Self::Step { message, .. } = self else { return Span::none() };
         let (image, lab) = match &message.step {
-            Step::StartRun(_) => (None, None),
+            Step::StartRun(_) | Step::CancelRun(_) => (None, None),
             Step::CreateVm(step) | Step::CaptureImage(step) | Step::DeleteVm(step) => {
                 (Some(&step.image_path), None)
             }
@@ -133,6 +157,7 @@ impl Invocation {
                 factory.handle(message, *delivery).await.map(|told| told.0).map_err(|error| error.to_string())
             }
             Self::Cleanup => cleanup::tick(factory).await.map_err(|error| error.to_string()),
+            Self::Schedule(next) => schedule::tick(factory, *next).await.map_err(|error| error.to_string()),
         }
     }
 }

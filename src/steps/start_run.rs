@@ -73,6 +73,13 @@ pub async fn handle(factory: &Factory, message: &Message, start: &StartRun) -> R
     }
 }
 
+/// Writes down that a run is asked for, so that cleanup sends its message; one that is known stays as it is.
+pub(super) async fn note(factory: &Factory, run: &RunId, start: &StartRun) -> Result<(), AzureError> {
+    let record = asked_for(run, start, factory.clock.now());
+    factory.ledger.create(&Key::run(run), &record).await?;
+    Ok(())
+}
+
 /// A run that is known and nothing more.
 fn asked_for(run: &RunId, start: &StartRun, now: OffsetDateTime) -> RunRecord {
     RunRecord {

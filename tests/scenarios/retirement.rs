@@ -67,6 +67,7 @@ async fn run_approved(factory: &Factory, name: &str) -> Outcome {
         only: None,
         force: false,
         approve_retirement: true,
+        by: None,
     };
     let message = Message::first(run.clone(), Step::StartRun(start));
     factory.host.factory.outbox.send(vec![Envelope::now(message)]).await.unwrap();

@@ -19,6 +19,14 @@ fn lab() -> LabId {
     LabId::new(SUBSCRIPTION, Some("rg"), "web").unwrap()
 }
 
+fn person() -> Person {
+    Person::parse("anna").unwrap()
+}
+
+fn rerun(id: &str) -> Rerun {
+    Rerun { id: AskingId::parse(id).unwrap(), by: person() }
+}
+
 fn refusal(queue: Queue, body: Value) -> String {
     Message::parse(queue, body.to_string().as_bytes()).unwrap_err().to_string()
 }
@@ -39,6 +47,7 @@ fn bodies_are_as_documented() {
         only: None,
         force: false,
         approve_retirement: false,
+        by: None,
     };
     assert_eq!(
         Message::first(run(), Step::StartRun(start)).to_json(),
@@ -113,6 +122,30 @@ fn the_id_tells_messages_apart_but_not_repetitions() {
 }
 
 #[test]
+fn what_people_ask_for_says_who_asks() {
+    let cancel = Message::first(run(), Step::CancelRun(CancelRun { by: person() }));
+    let body = json!({"version": 1, "run": "commit-abc1234", "attempt": 1, "by": "anna"});
+    assert_eq!((cancel.to_json(), cancel.by()), (body, Some(&person())));
+    let delete = Message::first(run(), Step::DeleteVm(ImageStep { image_path: path("a.json") }));
+    assert_eq!(delete.by(), None);
+    let again = |id| Message { rerun: Some(rerun(id)), ..delete.clone() };
+    assert_eq!(again("one").to_json()["rerun"], json!({"id": "one", "by": "anna"}));
+    assert_eq!(again("one").by(), Some(&person()));
+    let hashes = [delete.content_hash(), again("one").content_hash(), again("two").content_hash()];
+    assert_eq!(BTreeSet::from(hashes).len(), 3);
+    assert_eq!(again("one").content_hash(), again("one").numbered(7).content_hash());
+    for by in [json!(""), json!("a\nb"), json!("x".repeat(201)), Value::Null] {
+        let told = refusal(Queue::CancelRun, json!({"version": 1, "run": "r", "by": by}));
+        assert!(told.contains("$.by"), "{told}");
+    }
+    let told = refusal(
+        Queue::DeleteVm,
+        json!({"version": 1, "run": "r", "imagePath": "a.json", "rerun": {"id": "a b", "by": "anna"}}),
+    );
+    assert!(told.contains("$.rerun") && told.contains("64 letters"), "{told}");
+}
+
+#[test]
 fn queues_are_found_by_their_names() {
     for queue in Queue::ALL {
         assert_eq!(queue.name().parse(), Ok(queue));
@@ -134,7 +167,8 @@ fn any_message() -> impl Strategy<Value = Message> {
         any::<bool>(),
     )
         .prop_map(|(reason, commit, author, only, force, approve_retirement)| {
-            Step::StartRun(StartRun { reason, commit, author, only, force, approve_retirement })
+            let by = author.as_deref().map(|author| Person::parse(author).unwrap_or_else(|_| person()));
+            Step::StartRun(StartRun { reason, commit, author, only, force, approve_retirement, by })
         });
     let step = prop_oneof![
         start,
@@ -145,11 +179,14 @@ fn any_message() -> impl Strategy<Value = Message> {
             .prop_map(|(image_path, lab)| Step::CopyImage(CopyImage { image_path, lab })),
         (path, prop::option::of(lab))
             .prop_map(|(image_path, lab)| Step::RetireImages(RetireImages { image_path, lab })),
+        Just(Step::CancelRun(CancelRun { by: person() })),
     ];
-    ("[a-z0-9-]{1,40}", any::<u32>(), step).prop_map(|(id, attempt, step)| Message {
+    let rerun = prop::option::of("[a-zA-Z0-9-]{1,64}".prop_map(|id| rerun(&id)));
+    ("[a-z0-9-]{1,40}", any::<u32>(), step, rerun).prop_map(|(id, attempt, step, rerun)| Message {
         run: RunId::parse(&id).unwrap(),
         attempt,
         step,
+        rerun,
     })
 }
 

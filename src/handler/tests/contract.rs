@@ -24,7 +24,7 @@ fn stated(name: &str) -> Request {
 #[tokio::test(start_paused = true)]
 async fn every_request_of_the_host_is_taken_or_refused_as_stated() {
     let own: BTreeSet<&str> =
-        Queue::ALL.iter().map(|queue| queue.name()).chain([CLEANUP, COMMIT, START]).collect();
+        Queue::ALL.iter().map(|queue| queue.name()).chain([CLEANUP, SCHEDULE, COMMIT, START]).collect();
     let mut taken = BTreeSet::new();
     for request in requests().into_iter().filter(|request| request.unbound.is_none()) {
         let router = router(example().await.0.factory);

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     domain::Queue,
     handler::{
-        CLEANUP, COMMIT, START, Webhooks,
+        CLEANUP, COMMIT, SCHEDULE, START, Webhooks,
         settings::{self, webhooks},
     },
 };
@@ -47,12 +47,12 @@ fn app() -> (HostConfig, Functions) {
 }
 
 #[test]
-fn every_queue_has_its_function_and_so_have_the_timer_and_commits() {
+fn every_queue_has_its_function_and_so_have_the_timers_and_commits() {
     let (_, functions) = app();
     assert!(functions.skipped.is_empty(), "{:?}", functions.skipped);
     assert!(functions.warnings.is_empty(), "{:?}", functions.warnings);
     let names: BTreeSet<&str> = functions.loaded.iter().map(|function| function.name.as_str()).collect();
-    let expected = Queue::ALL.iter().map(|queue| queue.name()).chain([CLEANUP, COMMIT, START]);
+    let expected = Queue::ALL.iter().map(|queue| queue.name()).chain([CLEANUP, SCHEDULE, COMMIT, START]);
     assert_eq!(names, expected.collect());
     for function in &functions.loaded {
         match &function.trigger {
@@ -64,7 +64,7 @@ fn every_queue_has_its_function_and_so_have_the_timer_and_commits() {
                 assert_eq!(trigger.connection, settings::SERVICE_BUS);
             }
             Trigger::Timer(trigger) => {
-                assert_eq!((function.name.as_str(), trigger.name.as_str()), (CLEANUP, "timer"));
+                assert!([CLEANUP, SCHEDULE].contains(&function.name.as_str()) && trigger.name == "timer");
                 assert!(trigger.use_monitor && !trigger.run_on_startup);
             }
             // Webhooks bring a proof of their own, everybody else a key, which the host checks.
@@ -84,10 +84,12 @@ fn every_queue_has_its_function_and_so_have_the_timer_and_commits() {
 }
 
 #[test]
-fn the_cleanup_schedule_is_a_setting() {
-    let text = std::fs::read_to_string(root().join("functions/cleanup/function.json")).unwrap();
-    let function: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(function["bindings"][0]["schedule"], "%CleanupSchedule%");
+fn when_the_timers_fire_is_a_setting() {
+    for (name, setting) in [(CLEANUP, "%CleanupSchedule%"), (SCHEDULE, "%Schedule%")] {
+        let path = root().join("functions").join(name).join("function.json");
+        let function: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(function["bindings"][0]["schedule"], setting);
+    }
 }
 
 #[test]
@@ -133,12 +135,13 @@ fn the_sample_has_every_setting_that_is_needed_and_none_that_nobody_reads() {
         webhooks::GITHUB_WEBHOOK_SECRET,
         webhooks::AZURE_DEVOPS_WEBHOOK_SECRET,
         "CleanupSchedule",
+        "Schedule",
         "AzureWebJobsStorage",
         "FUNCTIONS_WORKER_RUNTIME",
     ] {
         assert!(sample.contains_key(needed), "{needed}");
     }
-    assert_eq!(sample.len(), 11, "{sample:?}");
+    assert_eq!(sample.len(), 12, "{sample:?}");
     let mut referred = BTreeSet::new();
     for entry in std::fs::read_dir(root().join("functions")).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path().join("function.json")).unwrap();

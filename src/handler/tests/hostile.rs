@@ -30,12 +30,13 @@ fn no_request_breaks_the_reader_of_invocations() {
     let attack = Attack::on("invocations", Grammar::Json).samples(requests.iter().map(|(_, body)| body));
     attack.run(|bytes| {
         // Whatever it is, every function may get it; a sample is taken by its own one.
-        let results =
-            Queue::ALL.iter().map(|queue| queue.name()).chain([CLEANUP, "nowhere"]).map(|function| {
+        let results = Queue::ALL.iter().map(|queue| queue.name()).chain([CLEANUP, SCHEDULE, "nowhere"]).map(
+            |function| {
                 Invocation::parse(function, bytes)
                     .map(|invocation| drop(invocation.span()))
                     .map_err(|error| error.to_string())
-            });
+            },
+        );
         let mut refusals = Vec::new();
         for result in results {
             match result {

@@ -112,7 +112,7 @@ pub(super) struct Lost {
 
 impl Lost {
     fn for_step(self, run: &RunId, step: Step) -> Message {
-        Message { run: run.clone(), attempt: self.attempt, step }
+        Message::first(run.clone(), step).numbered(self.attempt)
     }
 }
 
