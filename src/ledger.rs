@@ -394,6 +394,15 @@ impl Ledger {
         Ok(())
     }
 
+    /// Forgets which of a run's labs were found clean: it begins anew.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn forget_sweep(&self, run: &RunId) -> Result<(), AzureError> {
+        self.container.delete(&Key::sweep(run).0).await?;
+        Ok(())
+    }
+
     /// Removes what is remembered of a run, at most `most` documents now, the run's own last. Whether nothing is left.
     ///
     /// # Errors

@@ -284,9 +284,11 @@ impl RunReport {
                     attention.extend(failures(copy, &item, &[Queue::RetireImages]));
                     kept.extend(kept_lines(copy, lab));
                 }
+                // A copy that was run again keeps what retired because of its first life.
                 let names = copy
                     .iter()
-                    .flat_map(|copy| copy.facts(Queue::RetireImages))
+                    .flat_map(|copy| [Queue::CopyImage, Queue::RetireImages].map(|step| copy.facts(step)))
+                    .flatten()
                     .flat_map(|facts| &facts.retired);
                 retired.extend(names.map(|name| RetiredLine {
                     lab_name: lab.lab_name().to_owned(),

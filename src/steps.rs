@@ -20,6 +20,7 @@ mod lab_storage;
 mod outbox;
 mod pace;
 mod progress;
+mod rerun;
 mod retire_images;
 pub mod schedule;
 mod start_run;
@@ -109,8 +110,11 @@ impl Factory {
         if let Err(error) = self.ledger.note_asked(message, self.clock.now()).await {
             return turn::later(self, message, &error).await;
         }
-        let told = self.take(message).await?;
-        if !matches!(message.step, Step::StartRun(_)) {
+        let told = match &message.rerun {
+            Some(rerun) => rerun::handle(self, message, rerun).await?,
+            None => self.take(message).await?,
+        };
+        if message.rerun.is_some() || !matches!(message.step, Step::StartRun(_)) {
             // It is done: a word about it that is lost is no reason to do it again.
             if let Err(error) = self.ledger.note_outcome(message, &told.0).await {
                 warn!(%error, "what came of it is not noted");

@@ -15,7 +15,7 @@ use crate::{
     domain::{
         DeploymentName, FactorySettings, ImageName, ImagePath, Inputs, InputsHash, LabId, OsType, RunId,
         RunReason, VmName,
-        messages::{FIRST_ATTEMPT, Queue, StartRun},
+        messages::{AskingId, FIRST_ATTEMPT, Queue, StartRun},
         plan::ReusedImage,
     },
 };
@@ -104,6 +104,9 @@ pub struct StepState {
     /// Since when it is taking back.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<OffsetDateTime>,
+    /// The wishes of people because of which it began anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reruns: Vec<AskingId>,
     /// What it found or made.
     #[serde(default)]
     pub facts: Facts,
@@ -123,6 +126,7 @@ impl StepState {
             troubles: 0,
             failing: None,
             failing_since: None,
+            reruns: Vec::new(),
             facts: Facts::default(),
         }
     }
@@ -508,6 +512,8 @@ pub trait Record: Serialize + serde::de::DeserializeOwned + Clone + Send + Sync 
 
     /// That it is no longer wanted.
     fn called_off(&self) -> Option<&CalledOff>;
+    /// Forgets that it was called off: a person wants it again.
+    fn want_again(&mut self);
     /// Why what the item is for will not be there, if it will not.
     fn failure(&self) -> Option<&Failure>;
 
@@ -568,6 +574,9 @@ impl Record for RunRecord {
     fn called_off(&self) -> Option<&CalledOff> {
         self.called_off.as_ref()
     }
+    fn want_again(&mut self) {
+        self.called_off = None;
+    }
     fn failure(&self) -> Option<&Failure> {
         self.step(Queue::StartRun)?.failure()
     }
@@ -617,6 +626,9 @@ impl Record for BuildRecord {
     }
     fn called_off(&self) -> Option<&CalledOff> {
         self.called_off.as_ref()
+    }
+    fn want_again(&mut self) {
+        self.called_off = None;
     }
     fn failure(&self) -> Option<&Failure> {
         [Queue::CreateVm, Queue::CaptureImage].iter().find_map(|step| self.step(*step)?.failure())
@@ -682,6 +694,9 @@ impl Record for CopyRecord {
     }
     fn called_off(&self) -> Option<&CalledOff> {
         self.called_off.as_ref()
+    }
+    fn want_again(&mut self) {
+        self.called_off = None;
     }
     fn failure(&self) -> Option<&Failure> {
         self.step(Queue::CopyImage)?.failure()

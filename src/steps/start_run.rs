@@ -344,7 +344,7 @@ const PLANNED: u32 = 0;
 /// The last turn wrote the builds' documents: their first messages go out with it.
 const FANNED_OUT: u32 = 1;
 /// The first messages are out; the run only looks.
-const WATCHED: u32 = 2;
+pub(super) const WATCHED: u32 = 2;
 
 #[async_trait]
 impl ItemStep for Run {

@@ -18,6 +18,7 @@ mod messages;
 mod ownership;
 mod provenance;
 mod recovery;
+mod rerunning;
 mod retirement;
 mod secrets;
 mod storms;
