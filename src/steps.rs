@@ -19,6 +19,7 @@ pub(crate) mod fixtures;
 mod lab_storage;
 mod outbox;
 mod pace;
+mod pin_image;
 mod progress;
 mod rerun;
 mod retire_images;
@@ -129,6 +130,7 @@ impl Factory {
         match &message.step {
             Step::StartRun(start) => start_run::handle(self, message, start).await,
             Step::CancelRun(cancel) => cancel_run::handle(self, message, cancel).await,
+            Step::PinImage(pin) => pin_image::handle(self, message, pin).await,
             Step::CreateVm(step) => {
                 turn::take(self, &create_vm::CreateVm, &build(&step.image_path), message).await
             }

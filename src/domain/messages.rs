@@ -13,7 +13,9 @@ mod levers;
 #[cfg(test)]
 mod tests;
 
-pub use levers::{AskingId, BadAskingId, BadPerson, CancelRun, Person, Rerun};
+pub use levers::{
+    AskingId, BadAskingId, BadImageName, BadPerson, CancelRun, Person, PinImage, PinnedName, Rerun,
+};
 
 /// The version that this program writes, and the only one that it reads.
 pub const MESSAGE_VERSION: u64 = 1;
@@ -40,11 +42,13 @@ pub enum Queue {
     DeleteVm,
     /// Calls off a run.
     CancelRun,
+    /// Keeps an image for good, or no longer.
+    PinImage,
 }
 
 impl Queue {
     /// All queues, in the order in which an image passes them; then those that only people send to.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::StartRun,
         Self::CreateVm,
         Self::CaptureImage,
@@ -52,6 +56,7 @@ impl Queue {
         Self::RetireImages,
         Self::DeleteVm,
         Self::CancelRun,
+        Self::PinImage,
     ];
 
     /// The name in Service Bus.
@@ -64,6 +69,7 @@ impl Queue {
             Self::RetireImages => "retire-images",
             Self::DeleteVm => "delete-vm",
             Self::CancelRun => "cancel-run",
+            Self::PinImage => "pin-image",
         }
     }
 }
@@ -85,14 +91,14 @@ impl FromStr for Queue {
 /// A name that no queue has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no queue '{0}': the queues are start-run, create-vm, capture-image, copy-image, retire-images, delete-vm and cancel-run"
+    "there is no queue '{0}': the queues are start-run, create-vm, capture-image, copy-image, retire-images, delete-vm, cancel-run and pin-image"
 )]
 pub struct UnknownQueue(String);
 
 /// A message to a step: what shall be true.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The run that it belongs to.
+    /// The run that it belongs to; `pin-image` belongs to none, and has [`RunId::none`] here.
     pub run: RunId,
     /// 1 for a step's first message; the next number each time the step waits.
     pub attempt: u32,
@@ -119,6 +125,8 @@ pub enum Step {
     DeleteVm(ImageStep),
     /// Queue `cancel-run`: the run is called off.
     CancelRun(CancelRun),
+    /// Queue `pin-image`: the image carries the tag `FactoryKeep`, or does not.
+    PinImage(PinImage),
 }
 
 /// The body of `start-run`.
@@ -230,6 +238,11 @@ pub enum MessageError {
 }
 
 impl Message {
+    /// A person's wish to pin or unpin an image.
+    pub fn pin(wish: PinImage) -> Self {
+        Self::first(RunId::none(), Step::PinImage(wish))
+    }
+
     /// A step's first message.
     pub fn first(run: RunId, step: Step) -> Self {
         Self { run, attempt: FIRST_ATTEMPT, step, rerun: None }
@@ -245,6 +258,7 @@ impl Message {
         match &self.step {
             Step::StartRun(start) => start.by.as_ref(),
             Step::CancelRun(cancel) => Some(&cancel.by),
+            Step::PinImage(pin) => Some(&pin.by),
             _ => self.rerun.as_ref().map(|rerun| &rerun.by),
         }
     }
@@ -300,9 +314,20 @@ impl Message {
                 lab: body.optional("lab")?,
             }),
             Queue::CancelRun => Step::CancelRun(CancelRun { by: body.required("by")? }),
+            Queue::PinImage => Step::PinImage(PinImage {
+                lab: body.required("lab")?,
+                image_name: body.required("imageName")?,
+                pin: body.required("pin")?,
+                by: body.required("by")?,
+                id: body.optional("id")?,
+            }),
+        };
+        let run = match queue {
+            Queue::PinImage => RunId::none(),
+            _ => body.required("run")?,
         };
         Ok(Self {
-            run: body.required("run")?,
+            run,
             attempt: body.optional("attempt")?.unwrap_or(FIRST_ATTEMPT),
             step,
             rerun: body.optional("rerun")?,
@@ -319,6 +344,7 @@ impl Message {
             Step::RetireImages(_) => Queue::RetireImages,
             Step::DeleteVm(_) => Queue::DeleteVm,
             Step::CancelRun(_) => Queue::CancelRun,
+            Step::PinImage(_) => Queue::PinImage,
         }
     }
 
@@ -331,7 +357,9 @@ impl Message {
     pub fn to_json(&self) -> Value {
         let mut fields = Map::new();
         fields.insert("version".to_owned(), MESSAGE_VERSION.into());
-        fields.insert("run".to_owned(), self.run.as_str().into());
+        if self.queue() != Queue::PinImage {
+            fields.insert("run".to_owned(), self.run.as_str().into());
+        }
         fields.insert("attempt".to_owned(), self.attempt.into());
         let step = match &self.step {
             Step::StartRun(step) => serde_json::to_value(step),
@@ -341,6 +369,7 @@ impl Message {
             Step::CopyImage(step) => serde_json::to_value(step),
             Step::RetireImages(step) => serde_json::to_value(step),
             Step::CancelRun(step) => serde_json::to_value(step),
+            Step::PinImage(step) => serde_json::to_value(step),
         };
         if let Some(rerun) = &self.rerun
             && let Ok(rerun) = serde_json::to_value(rerun)

@@ -16,7 +16,7 @@ mod tests;
 /// A Windows VM's name: "1-15, alphanumerics and hyphens". Linux allows 64, but the OS is not always known yet.
 const LONGEST_VM_NAME: usize = 15;
 /// A custom image's name: "1-80, alphanumerics, underscores, hyphens and parentheses".
-const LONGEST_IMAGE_NAME: usize = 80;
+pub(crate) const LONGEST_IMAGE_NAME: usize = 80;
 /// The day in a custom image's name: `20261122`.
 const DAY_LENGTH: usize = 8;
 /// What of a custom image's name is left for the path, beside the day, the hash and two hyphens.

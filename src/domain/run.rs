@@ -37,6 +37,11 @@ impl RunId {
         if fits { Ok(Self(text.to_owned())) } else { Err(BadRunId(text.chars().take(80).collect())) }
     }
 
+    /// Stands for the run of what belongs to none.
+    pub fn none() -> Self {
+        Self("none".to_owned())
+    }
+
     /// The run that a person starts at `now`; `random` tells two of one second apart.
     ///
     /// # Errors

@@ -142,6 +142,7 @@ impl Invocation {
             }
             Step::CopyImage(step) => (Some(&step.image_path), Some(&step.lab)),
             Step::RetireImages(step) => (Some(&step.image_path), step.lab.as_ref()),
+            Step::PinImage(pin) => (None, Some(&pin.lab)),
         };
         let (image, lab) = (image.map(ImagePath::as_str), lab.map(LabId::lab_name));
         info_span!("step", run = message.run.as_str(), image, lab, attempt = message.attempt)

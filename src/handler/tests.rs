@@ -189,7 +189,11 @@ async fn a_message_of_another_queue_is_refused() {
     for queue in Queue::ALL.into_iter().filter(|queue| *queue != Queue::StartRun) {
         let (status, told) = post(&router, queue.name(), binary(&start_run().to_bytes())).await;
         assert_eq!(status, 400, "{queue}");
-        let missing = if queue == Queue::CancelRun { "$.by" } else { "$.imagePath" };
+        let missing = match queue {
+            Queue::CancelRun => "$.by",
+            Queue::PinImage => "$.lab",
+            _ => "$.imagePath",
+        };
         assert!(told.contains(missing), "{told}");
     }
 }

@@ -89,7 +89,7 @@ async fn take(factory: &Factory, message: &Message, rerun: &Rerun) -> Result<(Ve
             "a VM goes once its capture has ended; rerun create-vm, which makes it again and captures it"
                 .to_owned(),
         ),
-        Step::StartRun(_) | Step::CancelRun(_) => {
+        Step::StartRun(_) | Step::CancelRun(_) | Step::PinImage(_) => {
             leave("a run is not run again; start a new one, of the same commit if you like".to_owned())
         }
     }

@@ -16,6 +16,7 @@ mod happy;
 mod labs;
 mod messages;
 mod ownership;
+mod pinning;
 mod provenance;
 mod recovery;
 mod rerunning;

@@ -190,6 +190,22 @@ impl Container {
         }
     }
 
+    /// Replaces a blob's metadata, all of it.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn set_metadata(
+        &self,
+        name: &str,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<(), AzureError> {
+        let attempted = self.attempt("PUT metadata of", name);
+        let metadata = headers_of(&attempted, metadata)?.unwrap_or_default();
+        let blob = self.blob(&attempted, name)?;
+        self.azure.within_time(&attempted, blob.set_metadata(&metadata, None)).await?;
+        Ok(())
+    }
+
     /// Deletes a blob; `false` if it was not there.
     ///
     /// # Errors

@@ -133,6 +133,23 @@ impl Azure {
         self.start(&format!("PUT custom image {lab}/{name}"), Method::Put, url, Some(&body)).await
     }
 
+    /// Replaces a custom image's tags, all of them
+    /// (<https://learn.microsoft.com/rest/api/dtl/custom-images/update>: "Allows modifying tags of custom images").
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn tag_custom_image(
+        &self,
+        lab: &LabAddress,
+        name: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), AzureError> {
+        let url = self.url(&lab.segments(&["customimages", name]), API_VERSION, &[]);
+        let attempted = format!("PATCH custom image {lab}/{name}");
+        self.start(&attempted, Method::Patch, url, Some(&json!({"tags": tags}))).await?;
+        Ok(())
+    }
+
     /// Deletes a custom image; done if it is not there.
     ///
     /// # Errors

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::{LabId, names::LONGEST_IMAGE_NAME};
+
 /// A person's or a program's name, for the record.
 const LONGEST_NAME: usize = 200;
 /// What tells two askings apart.
@@ -122,4 +124,63 @@ pub struct Rerun {
 pub struct CancelRun {
     /// Who asks.
     pub by: Person,
+}
+
+/// The body of `pin-image`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PinImage {
+    /// The lab in which it stands; the factory lab for a captured VHD.
+    pub lab: LabId,
+    /// The image.
+    pub image_name: PinnedName,
+    /// Whether it shall be kept for good, or no longer.
+    pub pin: bool,
+    /// Who asks.
+    pub by: Person,
+    /// Tells this asking from others: to pin, unpin and pin again are three.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<AskingId>,
+}
+
+/// The name of an image that stands: the factory's own or anybody's, whichever run made it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PinnedName(String);
+
+/// Why a text is no name of an image.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an image's name has 1 to 80 letters, digits, '-', '_', '.', '(' and ')'")]
+pub struct BadImageName;
+
+impl PinnedName {
+    /// Reads a name. It becomes part of a URL, so nothing else is let through.
+    ///
+    /// # Errors
+    /// If it has other than 1 to 80 characters, or others than DevTest Labs takes.
+    pub fn parse(text: &str) -> Result<Self, BadImageName> {
+        let fits = (1..=LONGEST_IMAGE_NAME).contains(&text.len())
+            && !text.starts_with('.')
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.()".contains(&byte));
+        if fits { Ok(Self(text.to_owned())) } else { Err(BadImageName) }
+    }
+
+    /// The name's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for PinnedName {
+    type Error = BadImageName;
+
+    fn try_from(text: String) -> Result<Self, BadImageName> {
+        Self::parse(&text)
+    }
+}
+
+impl From<PinnedName> for String {
+    fn from(name: PinnedName) -> Self {
+        name.0
+    }
 }

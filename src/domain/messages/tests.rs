@@ -23,6 +23,11 @@ fn person() -> Person {
     Person::parse("anna").unwrap()
 }
 
+fn wish(lab: LabId, name: &str, pin: bool, id: Option<&str>) -> PinImage {
+    let image_name = PinnedName::parse(name).unwrap();
+    PinImage { lab, image_name, pin, by: person(), id: id.map(|id| AskingId::parse(id).unwrap()) }
+}
+
 fn rerun(id: &str) -> Rerun {
     Rerun { id: AskingId::parse(id).unwrap(), by: person() }
 }
@@ -146,6 +151,23 @@ fn what_people_ask_for_says_who_asks() {
 }
 
 #[test]
+fn a_pin_belongs_to_no_run_and_names_nothing_that_a_url_would_take_for_a_path() {
+    let message = Message::pin(wish(lab(), "Windows-1", true, None));
+    let body = message.to_json();
+    assert_eq!(
+        (body.get("run"), &body["imageName"], &body["pin"]),
+        (None, &json!("Windows-1"), &json!(true))
+    );
+    assert_ne!(message.message_id(), Message::pin(wish(lab(), "Windows-1", false, None)).message_id());
+    assert_ne!(message.message_id(), Message::pin(wish(lab(), "Windows-1", true, Some("x"))).message_id());
+    for name in ["", "../a", "a/b", "a?b", "..", &"x".repeat(81)] {
+        let mut body = body.clone();
+        body["imageName"] = json!(name);
+        assert!(refusal(Queue::PinImage, body).contains("$.imageName"), "{name}");
+    }
+}
+
+#[test]
 fn queues_are_found_by_their_names() {
     for queue in Queue::ALL {
         assert_eq!(queue.name().parse(), Ok(queue));
@@ -177,13 +199,18 @@ fn any_message() -> impl Strategy<Value = Message> {
         path.clone().prop_map(|image_path| Step::DeleteVm(ImageStep { image_path })),
         (path.clone(), lab.clone())
             .prop_map(|(image_path, lab)| Step::CopyImage(CopyImage { image_path, lab })),
-        (path, prop::option::of(lab))
+        (path, prop::option::of(lab.clone()))
             .prop_map(|(image_path, lab)| Step::RetireImages(RetireImages { image_path, lab })),
         Just(Step::CancelRun(CancelRun { by: person() })),
+        (lab, "[a-zA-Z0-9_()-]{1,80}", any::<bool>(), prop::option::of("[a-z0-9-]{1,64}"))
+            .prop_map(|(lab, name, pin, id)| Step::PinImage(wish(lab, &name, pin, id.as_deref()))),
     ];
     let rerun = prop::option::of("[a-zA-Z0-9-]{1,64}".prop_map(|id| rerun(&id)));
     ("[a-z0-9-]{1,40}", any::<u32>(), step, rerun).prop_map(|(id, attempt, step, rerun)| Message {
-        run: RunId::parse(&id).unwrap(),
+        run: match &step {
+            Step::PinImage(_) => RunId::none(),
+            _ => RunId::parse(&id).unwrap(),
+        },
         attempt,
         step,
         rerun,
