@@ -327,6 +327,15 @@ pub(super) fn opened_disk(record: &BuildRecord, state: &StepState) -> Option<Str
     state.facts.disk_id.clone().or_else(captured)
 }
 
+/// The VM's OS disk, if it has a SAS, wherever that came from.
+pub(super) async fn unnoted_open_disk(
+    factory: &Factory,
+    record: &BuildRecord,
+) -> Result<Option<String>, AzureError> {
+    let disk = os_disk(factory, record).await?;
+    Ok(disk.ok().filter(Disk::has_open_sas).map(|disk| disk.id))
+}
+
 /// Gives an open SAS of the disk back; whether there was one.
 pub(super) async fn give_back(
     factory: &Factory,

@@ -85,11 +85,20 @@ impl ItemStep for DeleteVm {
                     Ok(Started::Done) => Next::wait(Duration::from_secs(1), "the VM to be gone"),
                     Ok(Started::Running { .. }) => Next::wait(deleting(record), "the VM to be deleted"),
                     Err(error) => {
-                        // A SAS that Azure never got to hand out holds the VM as well, and shows only in the refusal.
-                        if let Some(disk_id) = capture_image::opened_disk(record, state)
-                            && error.is_conflict()
-                        {
-                            azure.end_disk_access(&disk_id).await?;
+                        // A SAS that Azure never got to hand out holds the VM as well, and shows only in the refusal. So does one
+                        // whose disk nobody noted, because the turn that asked for it was overtaken.
+                        let open = match capture_image::opened_disk(record, state) {
+                            Some(disk_id) if error.is_conflict() => Some(disk_id),
+                            None if error.status == Some(409) => {
+                                capture_image::unnoted_open_disk(factory, record).await?
+                            }
+                            _ => None,
+                        };
+                        let Some(disk_id) = open else { return Err(error) };
+                        azure.end_disk_access(&disk_id).await?;
+                        if state.facts.disk_id.is_none() {
+                            state.facts.disk_id = Some(disk_id);
+                            return Ok(Next::wait(SOON, "the disk's SAS to be given back"));
                         }
                         return Err(error);
                     }
