@@ -1,6 +1,10 @@
 //! The commands.
 
+mod dead_letters;
 mod handler;
+mod levers;
+mod reach;
+mod status;
 mod validate;
 
 use std::process::ExitCode;
@@ -28,6 +32,22 @@ enum Command {
     Simulate(dev::SimulateArguments),
     /// Checks a configuration and names all problems at once, each with its file and JSON path.
     Validate(validate::Arguments),
+    /// Starts a run.
+    Run(levers::RunArguments),
+    /// Runs one step of one image, or of one image in one lab, again; what follows it follows again.
+    Rerun(levers::RerunArguments),
+    /// Cancels a run: what is not done is not done any more, and nothing half made is left.
+    Cancel(levers::CancelArguments),
+    /// Keeps an image for good: it does not retire.
+    Pin(levers::PinArguments),
+    /// Lets a pinned image retire again.
+    Unpin(levers::PinArguments),
+    /// Shows what is going on.
+    Status(status::StatusArguments),
+    /// Shows who asked for what, and what came of it.
+    Audit(status::AuditArguments),
+    /// Shows messages that could not be handled, and sends them again.
+    DeadLetters(dead_letters::Arguments),
     /// The custom handler, as host.json starts it.
     Handler,
     /// Simulated Azure on sockets of the loopback interface, as `dev` starts it.
@@ -61,6 +81,14 @@ impl Cli {
             #[cfg(feature = "dev")]
             Command::Simulate(arguments) => arguments.run(),
             Command::Validate(arguments) => arguments.run(),
+            Command::Run(arguments) => arguments.run(),
+            Command::Rerun(arguments) => arguments.run(),
+            Command::Cancel(arguments) => arguments.run(),
+            Command::Pin(arguments) => arguments.run(true),
+            Command::Unpin(arguments) => arguments.run(false),
+            Command::Status(arguments) => arguments.run(),
+            Command::Audit(arguments) => arguments.run(),
+            Command::DeadLetters(arguments) => arguments.run(),
             Command::Handler => handler::run(),
             #[cfg(feature = "dev")]
             Command::AzureSim(arguments) => arguments.run(),

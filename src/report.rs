@@ -394,12 +394,17 @@ fn state_cell(status: Status) -> Cell {
     Cell::new(status.word()).fg(color)
 }
 
-fn run_line(record: &RunRecord) -> RunLine {
-    let state = record.step(Queue::StartRun);
-    let status = match Status::of(state) {
+/// How a run stands.
+pub fn run_status(record: &RunRecord) -> Status {
+    match Status::of(record.step(Queue::StartRun)) {
         Status::Waiting => Status::Running,
         status => status.told(run_call_off(record)),
-    };
+    }
+}
+
+fn run_line(record: &RunRecord) -> RunLine {
+    let state = record.step(Queue::StartRun);
+    let status = run_status(record);
     RunLine {
         id: record.run.clone(),
         reason: record.reason,

@@ -22,7 +22,7 @@ const EXTENSION: &str = ".json";
 ///
 /// Compared, hashed and ordered by whole segments, ignoring case; shown as it was written, but always with `/` (tags of
 /// the PowerShell sample have `\`).
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct ImagePath {
     spelled: String,

@@ -17,11 +17,11 @@ const LONGEST_GROUP_NAME: usize = 90;
 /// A lab as the configuration names it. Without a resource group the lab is looked up in its subscription.
 ///
 /// Compared, hashed and ordered ignoring case, as Azure does with ids.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "Fields", into = "Fields")]
 pub struct LabId(Fields);
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Fields {
     subscription_id: String,

@@ -4,6 +4,7 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -130,7 +131,7 @@ pub enum Step {
 }
 
 /// The body of `start-run`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StartRun {
     /// Why the run starts.
@@ -177,7 +178,7 @@ impl StartRun {
 }
 
 /// The body of `create-vm`, `capture-image` and `delete-vm`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageStep {
     /// The definition.
@@ -185,7 +186,7 @@ pub struct ImageStep {
 }
 
 /// The body of `copy-image`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CopyImage {
     /// The definition.
@@ -195,7 +196,7 @@ pub struct CopyImage {
 }
 
 /// The body of `retire-images`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetireImages {
     /// The definition.
@@ -399,6 +400,58 @@ impl Message {
         let digest = digest(&[&content.to_string().to_lowercase()]);
         digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// The body of a message, as its JSON Schema describes it.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(dead_code, reason = "only its schema is used")]
+struct Described<T> {
+    /// The version of the format: 1.
+    #[schemars(range(min = 1, max = 1))]
+    version: u64,
+    /// The run that it belongs to. Of `start-run` the run that shall start: a new id of lower-case letters, digits and hyphens;
+    /// the same id twice is the same run.
+    run: RunId,
+    /// The number of the message; leave it out.
+    #[serde(default)]
+    attempt: Option<u32>,
+    /// Set where a step that has ended shall begin anew.
+    #[serde(default)]
+    rerun: Option<Rerun>,
+    #[serde(flatten)]
+    step: T,
+}
+
+/// The same of a message that belongs to no run.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(dead_code, reason = "only its schema is used")]
+struct DescribedAlone<T> {
+    /// The version of the format: 1.
+    #[schemars(range(min = 1, max = 1))]
+    version: u64,
+    /// The number of the message; leave it out.
+    #[serde(default)]
+    attempt: Option<u32>,
+    #[serde(flatten)]
+    step: T,
+}
+
+/// The JSON Schema of a queue's messages, for whoever sends one without this program.
+pub fn schema(queue: Queue) -> Schema {
+    let mut schema = match queue {
+        Queue::StartRun => schemars::schema_for!(Described<StartRun>),
+        Queue::CreateVm | Queue::CaptureImage | Queue::DeleteVm => {
+            schemars::schema_for!(Described<ImageStep>)
+        }
+        Queue::CopyImage => schemars::schema_for!(Described<CopyImage>),
+        Queue::RetireImages => schemars::schema_for!(Described<RetireImages>),
+        Queue::CancelRun => schemars::schema_for!(Described<CancelRun>),
+        Queue::PinImage => schemars::schema_for!(DescribedAlone<PinImage>),
+    };
+    schema.insert("title".to_owned(), format!("A message of the queue {queue}").into());
+    schema
 }
 
 struct Body<'a> {

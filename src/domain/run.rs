@@ -17,7 +17,7 @@ const LEAST_COMMIT_DIGITS: usize = 7;
 /// The id of a run, derived from its trigger, so that the same trigger twice is the same run.
 ///
 /// 1 to 40 lower-case letters, digits and hyphens.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunId(String);
 
@@ -122,7 +122,7 @@ impl From<RunId> for String {
 }
 
 /// Why a run started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunReason {
     /// A person asked for it.

@@ -10,7 +10,9 @@ use azure_core::{
     credentials::TokenCredential,
     http::{ClientOptions, Url},
 };
-use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
+use azure_identity::{
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
+};
 use factory_clock::{CLOCK_VARIABLE, Clock};
 use servicebus::ServiceBusClient;
 
@@ -36,6 +38,8 @@ pub const SERVICE_BUS: &str = "ServiceBus";
 pub const SERVICE_BUS_NAMESPACE: &str = "ServiceBus__fullyQualifiedNamespace";
 /// The client id of a user-assigned identity; the system-assigned one where it is not set.
 pub const CLIENT_ID: &str = "AZURE_CLIENT_ID";
+/// Set by Azure where there is a managed identity (Microsoft, "How to use managed identities for App Service").
+const IDENTITY_ENDPOINT: &str = "IDENTITY_ENDPOINT";
 
 /// What a reference to Key Vault reads like; it stays there where Azure cannot resolve it, and everybody could guess it
 /// (Microsoft, "Use Key Vault references as app settings").
@@ -56,6 +60,7 @@ pub struct Settings {
     resource_manager: Url,
     service_bus: ServiceBus,
     client_id: Option<String>,
+    has_managed_identity: bool,
     clock: Clock,
 }
 
@@ -99,7 +104,7 @@ impl Settings {
             url.set_path(&format!("/{account}"));
             Some((url, container.to_owned()))
         });
-        let factory_lab = get(FACTORY_LAB).and_then(|value| match lab(value) {
+        let factory_lab = get(FACTORY_LAB).and_then(|value| match lab_of_id(value) {
             Ok(lab) => Some(lab),
             Err(reason) => {
                 problems.push(format!("{FACTORY_LAB}: {reason}"));
@@ -141,6 +146,7 @@ impl Settings {
                 resource_manager,
                 service_bus,
                 client_id: get(CLIENT_ID).map(str::to_owned),
+                has_managed_identity: get(IDENTITY_ENDPOINT).is_some(),
                 clock,
             }),
             _ => Err(BadSettings(problems)),
@@ -152,10 +158,31 @@ impl Settings {
     /// # Errors
     /// If a client cannot be made of them.
     pub fn factory(self) -> anyhow::Result<Factory> {
-        let user_assigned_id = self.client_id.map(UserAssignedId::ClientId);
+        let credential = self.managed_identity()?;
+        Ok(self.parts(credential)?.0)
+    }
+
+    /// The factory for a person's command, with Service Bus: with the managed identity where there is one, such as in `dev`, else
+    /// as whom the Azure CLI or the Azure Developer CLI is signed in.
+    ///
+    /// # Errors
+    /// If a client cannot be made of the settings.
+    pub fn for_person(self) -> anyhow::Result<(Factory, ServiceBusClient)> {
+        let credential: Arc<dyn TokenCredential> = match self.has_managed_identity {
+            true => self.managed_identity()?,
+            false => DeveloperToolsCredential::new(None)?,
+        };
+        self.parts(credential)
+    }
+
+    fn managed_identity(&self) -> anyhow::Result<Arc<dyn TokenCredential>> {
+        let user_assigned_id = self.client_id.clone().map(UserAssignedId::ClientId);
         let client_options = ClientOptions { transport: Some(identity_transport()), ..Default::default() };
         let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options };
-        let credential: Arc<dyn TokenCredential> = ManagedIdentityCredential::new(Some(options))?;
+        Ok(ManagedIdentityCredential::new(Some(options))?)
+    }
+
+    fn parts(self, credential: Arc<dyn TokenCredential>) -> anyhow::Result<(Factory, ServiceBusClient)> {
         let client = match self.service_bus {
             ServiceBus::ConnectionString(text) => ServiceBusClient::from_connection_string(&text)?,
             ServiceBus::Namespace(namespace) => ServiceBusClient::new(&namespace, credential.clone())?,
@@ -169,12 +196,17 @@ impl Settings {
         let container = azure.container(&self.ledger, &self.ledger_container, BlobAuthorization::Bearer)?;
         let outbox = Arc::new(ServiceBusOutbox::new(&client));
         let source = self.source.source(credential, self.clock.clone());
-        Ok(Factory::new(azure, Ledger::new(container), outbox, source, self.clock, self.factory_lab))
+        let factory =
+            Factory::new(azure, Ledger::new(container), outbox, source, self.clock, self.factory_lab);
+        Ok((factory, client))
     }
 }
 
 /// The lab of a resource id.
-fn lab(id: &str) -> Result<LabId, String> {
+///
+/// # Errors
+/// In words, if it is none.
+pub fn lab_of_id(id: &str) -> Result<LabId, String> {
     let wanted = "/subscriptions/{guid}/resourceGroups/{group}/providers/Microsoft.DevTestLab/labs/{lab}";
     let parsed: ResourceId =
         id.parse().map_err(|_| format!("'{id}' is no resource id; expected {wanted}"))?;

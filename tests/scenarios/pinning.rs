@@ -69,14 +69,14 @@ fn a_pinned_image_outlives_newer_ones_until_it_is_unpinned() {
         let mut both = vec![first.clone(), second.clone()];
         both.sort();
         assert_eq!(standing(&factory, &web_id), both);
-        assert_eq!(standing(&factory, &data_id), [second.clone()], "only where it is pinned");
+        assert_eq!(standing(&factory, &data_id), vec![second], "only where it is pinned");
         let vhds = factory.vhds(&factory.factory_lab());
         assert!(vhds.properties(&format!("{first}.vhd")).await.unwrap().is_some());
 
         assert!(ask(&factory, web(), &first, false, "d").await.contains("may retire"));
         assert!(ask(&factory, factory_lab(), &first, false, "e").await.contains("may retire"));
         let third = run(&factory, "third").await;
-        assert_eq!(standing(&factory, &web_id), [third.clone()]);
+        assert_eq!(standing(&factory, &web_id), vec![third.clone()]);
         assert!(vhds.properties(&format!("{first}.vhd")).await.unwrap().is_none());
         assert!(vhds.properties(&format!("{third}.vhd")).await.unwrap().is_some());
     });

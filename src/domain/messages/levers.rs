@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{LabId, names::LONGEST_IMAGE_NAME};
@@ -12,7 +13,7 @@ const LONGEST_NAME: usize = 200;
 const LONGEST_ID: usize = 64;
 
 /// Who asks for something: 1 to 200 characters in one line. For the record alone, nothing is allowed because of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Person(String);
 
@@ -68,7 +69,7 @@ impl From<Person> for String {
 
 /// What tells two askings for the same thing apart, such as a random word: the same id again is the same asking, once more.
 /// 1 to 64 letters, digits and hyphens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct AskingId(String);
 
@@ -109,7 +110,7 @@ impl From<AskingId> for String {
 }
 
 /// That a step which has ended shall begin anew. Stands in the step's own message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rerun {
     /// Tells this asking from others.
@@ -119,7 +120,7 @@ pub struct Rerun {
 }
 
 /// The body of `cancel-run`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CancelRun {
     /// Who asks.
@@ -127,7 +128,7 @@ pub struct CancelRun {
 }
 
 /// The body of `pin-image`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PinImage {
     /// The lab in which it stands; the factory lab for a captured VHD.
@@ -144,7 +145,7 @@ pub struct PinImage {
 }
 
 /// The name of an image that stands: the factory's own or anybody's, whichever run made it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct PinnedName(String);
 

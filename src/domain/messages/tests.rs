@@ -167,6 +167,41 @@ fn a_pin_belongs_to_no_run_and_names_nothing_that_a_url_would_take_for_a_path() 
     }
 }
 
+/// Set to write the schemas instead of comparing them.
+const WRITE_SCHEMAS: &str = "IMAGE_FACTORY_WRITE_SCHEMAS";
+
+#[test]
+fn the_shipped_schemas_are_those_of_the_messages() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/messages");
+    for queue in Queue::ALL {
+        let text = serde_json::to_string_pretty(&schema(queue)).unwrap() + "\n";
+        let path = folder.join(format!("{queue}.schema.json"));
+        if std::env::var_os(WRITE_SCHEMAS).is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let shipped = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(shipped == text, "{} is out of date: run the tests with {WRITE_SCHEMAS}=1", path.display());
+    }
+}
+
+#[test]
+fn a_schema_demands_what_the_program_demands() {
+    for queue in Queue::ALL {
+        let schema = schema(queue).to_value();
+        let required = schema["required"].as_array().unwrap();
+        for field in required.iter().map(|field| field.as_str().unwrap()).filter(|field| *field != "version")
+        {
+            // A message with everything that is required but this one is refused at its place.
+            let mut body = json!({"version": 1, "run": "r", "reason": "manual", "imagePath": "a.json", "by": "anna",
+                "lab": {"subscriptionId": SUBSCRIPTION, "labName": "web"}, "imageName": "a", "pin": true});
+            assert!(Message::parse(queue, body.to_string().as_bytes()).is_ok(), "{queue}");
+            body.as_object_mut().unwrap().remove(field).unwrap();
+            assert!(refusal(queue, body).contains(&format!("$.{field}: it is missing")), "{queue} {field}");
+        }
+        assert!(schema["properties"]["version"].is_object(), "{queue}");
+    }
+}
+
 #[test]
 fn queues_are_found_by_their_names() {
     for queue in Queue::ALL {
