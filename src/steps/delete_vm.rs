@@ -87,18 +87,20 @@ impl ItemStep for DeleteVm {
                     Err(error) => {
                         // A SAS that Azure never got to hand out holds the VM as well, and shows only in the refusal. So does one
                         // whose disk nobody noted, because the turn that asked for it was overtaken.
-                        let open = match capture_image::opened_disk(record, state) {
-                            Some(disk_id) if error.is_conflict() => Some(disk_id),
-                            None if error.status == Some(409) => {
-                                capture_image::unnoted_open_disk(factory, record).await?
+                        match capture_image::opened_disk(record, state) {
+                            Some(disk_id) if error.is_conflict() => {
+                                azure.end_disk_access(&disk_id).await?;
                             }
-                            _ => None,
-                        };
-                        let Some(disk_id) = open else { return Err(error) };
-                        azure.end_disk_access(&disk_id).await?;
-                        if state.facts.disk_id.is_none() {
-                            state.facts.disk_id = Some(disk_id);
-                            return Ok(Next::wait(SOON, "the disk's SAS to be given back"));
+                            None if error.is_conflict() => {
+                                if let Some(disk_id) =
+                                    capture_image::unnoted_open_disk(factory, record).await?
+                                {
+                                    azure.end_disk_access(&disk_id).await?;
+                                    state.facts.disk_id = Some(disk_id);
+                                    return Ok(Next::wait(SOON, "the disk's SAS to be given back"));
+                                }
+                            }
+                            _ => {}
                         }
                         return Err(error);
                     }
