@@ -69,6 +69,8 @@ param logRetentionInDays int = 31
 param logDailyQuotaGb int = -1
 @description('When cleanup ticks. Recovery of lost messages is counted in its ticks: leave it at ten minutes.')
 param cleanupSchedule string = '0 */10 * * * *'
+@description('When a run of everything starts by itself, as an NCRONTAB expression in UTC.')
+param schedule string = '0 0 1 * * *'
 @description('What the handler logs; its own default if empty.')
 param logFilter string = ''
 @description('Who is told by alerts, as addresses of mail.')
@@ -298,6 +300,7 @@ module functionApp 'modules/function-app.bicep' = {
     githubApi: githubApi
     readsWithToken: readsWithToken
     cleanupSchedule: cleanupSchedule
+    schedule: schedule
     logFilter: logFilter
   }
 }

@@ -49,6 +49,8 @@ param githubApi string
 param readsWithToken bool
 @description('When cleanup ticks, as an NCRONTAB expression.')
 param cleanupSchedule string
+@description('When a run of everything starts by itself, as an NCRONTAB expression.')
+param schedule string
 @description('What is logged: target=level, separated by commas.')
 param logFilter string
 
@@ -68,6 +70,7 @@ var handlerSettings = {
   AZURE_CLIENT_ID: identityClientId
   ServiceBus__fullyQualifiedNamespace: serviceBusNamespace
   CleanupSchedule: cleanupSchedule
+  Schedule: schedule
   RUST_LOG: logFilter
 }
 var webhookSettings = isAzureDevOps ? {

@@ -1,4 +1,4 @@
-// The Service Bus namespace: one queue per step, each of the name of the function that it fires.
+// The Service Bus namespace: one queue per step and per word of people, each of the name of the function that it fires.
 
 @description('Name of the namespace.')
 param name string
@@ -21,6 +21,8 @@ var queues = [
   'copy-image'
   'delete-vm'
   'retire-images'
+  'cancel-run'
+  'pin-image'
 ]
 
 // Built-in roles. The factory receives (the host, for the triggers) and sends (the steps); it manages no queue.
