@@ -48,6 +48,10 @@ param folder string = ''
 param githubApi string = ''
 @description('Whether the repository is read with a token, the secret repository-token of the key vault. Set it once the secret is there.')
 param readsWithToken bool = false
+@description('Id or client id of a GitHub App that reads the repository in place of a token, or empty. Its private key is the secret github-app-key of the vault.')
+param githubAppId string = ''
+@description('Id of the installation of that app, which it needs.')
+param githubAppInstallationId string = ''
 
 @description('Plan of the function app.')
 @allowed([
@@ -299,6 +303,8 @@ module functionApp 'modules/function-app.bicep' = {
     folder: folder
     githubApi: githubApi
     readsWithToken: readsWithToken
+    githubAppId: githubAppId
+    githubAppInstallationId: githubAppInstallationId
     cleanupSchedule: cleanupSchedule
     schedule: schedule
     logFilter: logFilter

@@ -47,6 +47,10 @@ param folder string
 param githubApi string
 @description('Whether the repository is read with a token, the secret repository-token of the key vault.')
 param readsWithToken bool
+@description('Id or client id of the GitHub App that reads the repository in place of a token, or empty. Its private key is the secret github-app-key of the vault.')
+param githubAppId string
+@description('Id of the installation of the app, which it needs.')
+param githubAppInstallationId string
 @description('When cleanup ticks, as an NCRONTAB expression.')
 param cleanupSchedule string
 @description('When a run of everything starts by itself, as an NCRONTAB expression.')
@@ -81,6 +85,11 @@ var webhookSettings = isAzureDevOps ? {
 var tokenSettings = readsWithToken ? {
   IMAGE_FACTORY_REPOSITORY_TOKEN: '@Microsoft.KeyVault(VaultName=${keyVaultName};SecretName=repository-token)'
 } : {}
+var githubAppSettings = empty(githubAppId) ? {} : {
+  IMAGE_FACTORY_GITHUB_APP_ID: githubAppId
+  IMAGE_FACTORY_GITHUB_APP_INSTALLATION_ID: githubAppInstallationId
+  IMAGE_FACTORY_GITHUB_APP_PRIVATE_KEY: '@Microsoft.KeyVault(VaultName=${keyVaultName};SecretName=github-app-key)'
+}
 
 // What the Functions host reads.
 var hostSettings = {
@@ -221,7 +230,7 @@ resource noBasicFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024
 
 resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
   name: '${name}/appsettings'
-  properties: union(handlerSettings, webhookSettings, tokenSettings, hostSettings, premiumSettings)
+  properties: union(handlerSettings, webhookSettings, tokenSettings, githubAppSettings, hostSettings, premiumSettings)
   dependsOn: [
     flexApp
     premiumApp
