@@ -3,6 +3,7 @@
 mod dead_letters;
 mod handler;
 mod levers;
+mod plan;
 mod reach;
 mod status;
 mod validate;
@@ -32,6 +33,8 @@ enum Command {
     Simulate(dev::SimulateArguments),
     /// Checks a configuration and names all problems at once, each with its file and JSON path.
     Validate(validate::Arguments),
+    /// Shows what a run of a configuration would build, bring to labs and retire, and why; changes nothing.
+    Plan(plan::Arguments),
     /// Starts a run.
     Run(levers::RunArguments),
     /// Runs one step of one image, or of one image in one lab, again; what follows it follows again.
@@ -81,6 +84,7 @@ impl Cli {
             #[cfg(feature = "dev")]
             Command::Simulate(arguments) => arguments.run(),
             Command::Validate(arguments) => arguments.run(),
+            Command::Plan(arguments) => arguments.run(),
             Command::Run(arguments) => arguments.run(),
             Command::Rerun(arguments) => arguments.run(),
             Command::Cancel(arguments) => arguments.run(),

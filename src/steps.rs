@@ -24,7 +24,7 @@ mod progress;
 mod rerun;
 mod retire_images;
 pub mod schedule;
-mod start_run;
+pub mod start_run;
 pub mod tags;
 mod turn;
 mod turnstile;

@@ -2,6 +2,7 @@
 
 mod cancelled;
 mod decisions;
+mod foresight;
 mod lab_plans;
 
 use std::{
@@ -15,10 +16,11 @@ use time::OffsetDateTime;
 use tracing::warn;
 
 use decisions::{Ground, Turn};
+pub use foresight::{Foresight, foresee};
 
 use super::{
     Factory, StepError, Told, call_off,
-    lab_storage::absent,
+    lab_storage::{LabStorage, absent},
     pace::{self, Bounds},
     turn::{self, ItemStep, Next},
 };
@@ -153,34 +155,23 @@ async fn plan_into(
         Err(failure) => return Ok(Err(failure)),
     };
     record.settings = configuration.settings.clone();
-    let lab = match factory_lab(&record.settings, factory.factory_lab.as_ref()) {
-        Ok(lab) => lab,
+    let (lab, storage) = match find_factory_lab(factory, &record.settings).await? {
+        Ok(found) => found,
         Err(failure) => return Ok(Err(failure)),
-    };
-    let found = factory.azure.find_lab(lab.subscription_id(), lab.resource_group(), lab.lab_name()).await;
-    let lab = match found {
-        Ok(Some(found)) => {
-            let address = found.address;
-            let known =
-                LabId::new(&address.subscription_id, Some(&address.resource_group), &address.lab_name);
-            known.unwrap_or(lab)
-        }
-        Ok(None) => return Ok(Err(absent(format!("factory lab {}", lab.lab_name()), &lab).into())),
-        Err(error) if error.is_transient() => return Err(error),
-        Err(error) => return Ok(Err(error.into())),
     };
     record.factory_lab = Some(lab.clone());
     let wanted = match wanted(&configuration, start.only.as_deref()) {
         Ok(wanted) => wanted,
         Err(failure) => return Ok(Err(failure)),
     };
-    let storage = match factory.storages.get(&lab).await {
-        Ok(storage) => storage,
-        Err(error) if error.is_transient() => return Err(error),
-        Err(error) => return Ok(Err(error.into())),
+    let ground = Ground {
+        factory,
+        configuration: &configuration,
+        factory_lab: &lab,
+        storage: &storage,
+        record,
+        forced: start.force,
     };
-    let ground =
-        Ground { factory, configuration: &configuration, storage: &storage, record, forced: start.force };
     let plan = match factory.ledger.run_plan(&record.run).await? {
         Some(plan) => plan,
         None => factory.ledger.keep_run_plan(ground.decide(&wanted, ahead).await?).await?,
@@ -281,6 +272,34 @@ fn no_source(error: &SourceError) -> Result<Failure, AzureError> {
             ..AzureError::permanent("fetch the configuration", "ConfigurationUnavailable", error.to_string())
         }),
         _ => Ok(Failure::new("ConfigurationUnreadable", error.to_string())),
+    }
+}
+
+/// The factory lab and its storage.
+async fn find_factory_lab(
+    factory: &Factory,
+    settings: &FactorySettings,
+) -> Result<Result<(LabId, LabStorage), Failure>, AzureError> {
+    let lab = match factory_lab(settings, factory.factory_lab.as_ref()) {
+        Ok(lab) => lab,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let found = factory.azure.find_lab(lab.subscription_id(), lab.resource_group(), lab.lab_name()).await;
+    let lab = match found {
+        Ok(Some(found)) => {
+            let address = found.address;
+            let known =
+                LabId::new(&address.subscription_id, Some(&address.resource_group), &address.lab_name);
+            known.unwrap_or(lab)
+        }
+        Ok(None) => return Ok(Err(absent(format!("factory lab {}", lab.lab_name()), &lab).into())),
+        Err(error) if error.is_transient() => return Err(error),
+        Err(error) => return Ok(Err(error.into())),
+    };
+    match factory.storages.get(&lab).await {
+        Ok(storage) => Ok(Ok((lab, storage))),
+        Err(error) if error.is_transient() => Err(error),
+        Err(error) => Ok(Err(error.into())),
     }
 }
 

@@ -17,6 +17,7 @@ mod labs;
 mod messages;
 mod ownership;
 mod pinning;
+mod plans;
 mod provenance;
 mod recovery;
 mod rerunning;

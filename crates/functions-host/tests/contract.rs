@@ -24,7 +24,8 @@ fn function(name: &str, bindings: &Value) -> FunctionMetadata {
         "customHandler": {"description": {"defaultExecutablePath": "handler"}}});
     std::fs::write(app.path().join("host.json"), host.to_string()).unwrap();
     let connection = "Endpoint=sb://ns.servicebus.windows.net;SharedAccessKeyName=a;SharedAccessKey=b";
-    let settings = [("ServiceBus", connection), ("CleanupSchedule", "0 */10 * * * *")]
+    let schedules = [("CleanupSchedule", "0 */10 * * * *"), ("Schedule", "0 0 1 * * *")];
+    let settings = [("ServiceBus", connection), schedules[0], schedules[1]]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let settings = Settings::new(settings.into());
     let host = HostConfig::read(app.path(), &settings).unwrap();

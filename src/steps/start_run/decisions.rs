@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     azure::AzureError,
     domain::{
-        Configuration, ImageName, ImagePath, Inputs, RunId,
+        Configuration, ImageName, ImagePath, Inputs, LabId, RunId,
         plan::{self, CapturedImage, Known, OpenBuild},
         retention::StandingImage,
         subscriptions::Subscription,
@@ -20,7 +20,9 @@ pub struct Ground<'a> {
     pub factory: &'a Factory,
     /// The configuration.
     pub configuration: &'a Configuration,
-    /// The factory lab.
+    /// The factory lab, as the ledger knows it.
+    pub factory_lab: &'a LabId,
+    /// The same lab with its storage.
     pub storage: &'a LabStorage,
     /// The run, as far as it is known.
     pub record: &'a RunRecord,

@@ -27,7 +27,7 @@ const MISSING: &str = "the lab does not have it";
 /// Why it is not.
 const STANDS: &str = "it stands there";
 
-/// Plans for every lab; answers which labs this run brings each image to.
+/// Plans for every lab, and writes it down; answers which labs this run brings each image to.
 ///
 /// # Errors
 /// As any call of Azure and of the ledger: the labs that were looked at are not looked at again.
@@ -36,6 +36,45 @@ pub async fn plan(
     wanted: &[Subscription<'_>],
     plan: &RunPlan,
 ) -> Result<BTreeMap<ImagePath, Vec<LabId>>, AzureError> {
+    let elsewhere = brought_by_others(ground.factory, plan).await?;
+    let mut labs: BTreeMap<ImagePath, Vec<LabId>> = BTreeMap::new();
+    for together in received(wanted, plan).chunks(LABS_AT_ONCE) {
+        let plans = together.iter().map(|(lab, images)| kept(ground, lab, images, &elsewhere));
+        for plan in try_join_all(plans).await? {
+            for image in plan.images.into_iter().filter(|image| image.copies) {
+                labs.entry(image.image_path).or_default().push(plan.lab.clone());
+            }
+        }
+    }
+    let ledger = &ground.factory.ledger;
+    let lab = &ground.factory_lab;
+    let key = Key::vhd_plan(&plan.run, lab);
+    if ledger.lab_plan(&key).await?.is_none() {
+        ledger.keep_lab_plan(&key, of_factory_lab(ground, plan).await?).await?;
+    }
+    Ok(labs)
+}
+
+/// The same, written down nowhere: the plans of the labs, and that of the factory lab's VHDs.
+///
+/// # Errors
+/// As any call of Azure and of the ledger.
+pub async fn foresee(
+    ground: &Ground<'_>,
+    wanted: &[Subscription<'_>],
+    plan: &RunPlan,
+) -> Result<(Vec<LabPlan>, LabPlan), AzureError> {
+    let elsewhere = brought_by_others(ground.factory, plan).await?;
+    let mut labs = Vec::new();
+    for together in received(wanted, plan).chunks(LABS_AT_ONCE) {
+        let plans = together.iter().map(|(lab, images)| of_lab(ground, lab, images, &elsewhere));
+        labs.extend(try_join_all(plans).await?);
+    }
+    Ok((labs, of_factory_lab(ground, plan).await?))
+}
+
+/// What each lab receives, in the order of the labs.
+fn received<'a>(wanted: &[Subscription<'a>], plan: &'a RunPlan) -> Vec<(&'a LabId, Vec<&'a ImagePlan>)> {
     let images: BTreeMap<&ImagePath, &ImagePlan> =
         plan.images.iter().map(|image| (&image.image_path, image)).collect();
     let mut receives: BTreeMap<&LabId, Vec<&ImagePlan>> = BTreeMap::new();
@@ -45,19 +84,23 @@ pub async fn plan(
             receives.entry(lab).or_default().push(image);
         }
     }
-    let elsewhere = brought_by_others(ground.factory, plan).await?;
-    let receives: Vec<(&LabId, Vec<&ImagePlan>)> = receives.into_iter().collect();
-    let mut labs: BTreeMap<ImagePath, Vec<LabId>> = BTreeMap::new();
-    for together in receives.chunks(LABS_AT_ONCE) {
-        let plans = together.iter().map(|(lab, images)| lab_of(ground, lab, images, &elsewhere));
-        for plan in try_join_all(plans).await? {
-            for image in plan.images.into_iter().filter(|image| image.copies) {
-                labs.entry(image.image_path).or_default().push(plan.lab.clone());
-            }
+    receives.into_iter().collect()
+}
+
+async fn kept(
+    ground: &Ground<'_>,
+    lab: &LabId,
+    images: &[&ImagePlan],
+    elsewhere: &BTreeMap<ImagePath, BTreeSet<LabId>>,
+) -> Result<LabPlan, AzureError> {
+    let key = Key::lab_plan(&ground.record.run, lab);
+    match ground.factory.ledger.lab_plan(&key).await? {
+        Some(known) => Ok(known),
+        None => {
+            let plan = of_lab(ground, lab, images, elsewhere).await?;
+            ground.factory.ledger.keep_lab_plan(&key, plan).await
         }
     }
-    of_factory_lab(ground, plan).await?;
-    Ok(labs)
 }
 
 /// The labs that the run of an image brings it to itself, by image path: as far as that goes on and has not failed.
@@ -90,17 +133,12 @@ async fn brought_by_others(
     Ok(elsewhere)
 }
 
-async fn lab_of(
+async fn of_lab(
     ground: &Ground<'_>,
     lab: &LabId,
     images: &[&ImagePlan],
     elsewhere: &BTreeMap<ImagePath, BTreeSet<LabId>>,
 ) -> Result<LabPlan, AzureError> {
-    let ledger = &ground.factory.ledger;
-    let key = Key::lab_plan(&ground.record.run, lab);
-    if let Some(known) = ledger.lab_plan(&key).await? {
-        return Ok(known);
-    }
     let found = match find(ground.factory, lab).await {
         Err(error) if error.is_transient() => return Err(error),
         found => found,
@@ -133,9 +171,9 @@ async fn lab_of(
         let standing: Vec<StandingImage> = standing.iter().map(|image| users.standing(image)).collect();
         let brought: Vec<&ImagePlan> =
             images.iter().zip(&plan.images).filter_map(|(image, lab)| lab.copies.then_some(*image)).collect();
-        foresee(ground, &standing, &brought, &mut plan);
+        retire(ground, &standing, &brought, &mut plan);
     }
-    ledger.keep_lab_plan(&key, plan).await
+    Ok(plan)
 }
 
 /// A lab's custom images, and who uses them.
@@ -159,7 +197,7 @@ fn is_good(standing: &CustomImage, image: &ImagePlan) -> bool {
 }
 
 /// Foresees what retires, as retire-images will decide it once the new images stand.
-fn foresee(ground: &Ground<'_>, standing: &[StandingImage], brought: &[&ImagePlan], plan: &mut LabPlan) {
+fn retire(ground: &Ground<'_>, standing: &[StandingImage], brought: &[&ImagePlan], plan: &mut LabPlan) {
     let settings = &ground.configuration.settings;
     let keep = settings.images_to_keep as usize;
     let mut retires = Vec::new();
@@ -170,7 +208,12 @@ fn foresee(ground: &Ground<'_>, standing: &[StandingImage], brought: &[&ImagePla
             standing.iter().filter(|image| image.path().as_ref() == Some(path)).cloned().collect();
         images.retain(|standing| !standing.name.eq_ignore_ascii_case(name));
         images.push(to_be(ground, image));
-        for Verdict { name: other, decision } in retention::decide(path, &images, keep) {
+        // As the step does it: who uses what is asked only of those that would go.
+        let blind: Vec<StandingImage> =
+            images.iter().map(|image| StandingImage { used_by: Vec::new(), ..image.clone() }).collect();
+        let [blind, seeing] = [&blind, &images].map(|images| retention::decide(path, images, keep));
+        for (Verdict { name: other, decision }, seen) in blind.into_iter().zip(seeing) {
+            let decision = if decision == Decision::Retire { seen.decision } else { decision };
             match decision {
                 _ if other == name => {}
                 Decision::Retire => retires.push(other),
@@ -205,15 +248,10 @@ fn to_be(ground: &Ground<'_>, image: &ImagePlan) -> StandingImage {
 }
 
 /// The same for the factory lab's captured VHDs.
-async fn of_factory_lab(ground: &Ground<'_>, plan: &RunPlan) -> Result<(), AzureError> {
-    let Some(lab) = &ground.record.factory_lab else { return Ok(()) };
-    let key = Key::vhd_plan(&plan.run, lab);
-    if ground.factory.ledger.lab_plan(&key).await?.is_some() {
-        return Ok(());
-    }
+async fn of_factory_lab(ground: &Ground<'_>, plan: &RunPlan) -> Result<LabPlan, AzureError> {
     let built: Vec<&ImagePlan> = plan.images.iter().filter(|image| image.action == Action::Build).collect();
     let mut of_vhds = LabPlan {
-        lab: lab.clone(),
+        lab: ground.factory_lab.clone(),
         images: Vec::new(),
         retires: Vec::new(),
         kept: Vec::new(),
@@ -221,10 +259,9 @@ async fn of_factory_lab(ground: &Ground<'_>, plan: &RunPlan) -> Result<(), Azure
         unknown: None,
     };
     if !built.is_empty() {
-        foresee(ground, &captured(ground.storage).await?, &built, &mut of_vhds);
+        retire(ground, &captured(ground.storage).await?, &built, &mut of_vhds);
     }
-    ground.factory.ledger.keep_lab_plan(&key, of_vhds).await?;
-    Ok(())
+    Ok(of_vhds)
 }
 
 /// Which labs a planned run brings the images of other runs to: its labs' plans know.
