@@ -154,10 +154,19 @@ pub struct StartRun {
     /// Who asks, where a person does: for the record alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Person>,
+    /// Does nothing if the branch has a newer commit when the run plans: that one has its own run. Events of pushes say so,
+    /// since they may come in the wrong order.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_newest: bool,
 }
 
 impl StartRun {
     /// A run of a commit that was pushed.
+    pub fn of_push(new: NewCommit) -> Self {
+        Self { only_newest: true, ..Self::of_commit(new) }
+    }
+
+    /// A run of a commit that somebody names.
     pub fn of_commit(new: NewCommit) -> Self {
         let commit = Some(new.commit.as_str().to_owned());
         Self { commit, author: new.author, ..Self::of_everything(RunReason::Commit) }
@@ -173,6 +182,7 @@ impl StartRun {
             force: false,
             approve_retirement: false,
             by: None,
+            only_newest: false,
         }
     }
 }
@@ -302,6 +312,7 @@ impl Message {
                 force: body.optional("force")?.unwrap_or(false),
                 approve_retirement: body.optional("approveRetirement")?.unwrap_or(false),
                 by: body.optional("by")?,
+                only_newest: body.optional("onlyNewest")?.unwrap_or(false),
             }),
             Queue::CreateVm => Step::CreateVm(image_step()?),
             Queue::CaptureImage => Step::CaptureImage(image_step()?),

@@ -116,7 +116,9 @@ impl Commits {
         }
         match event(request, hook) {
             Ok(event) => match decide(event, &hook.watched) {
-                Decision::Start(commit) => self.ask_for_run(commit).await,
+                Decision::Start(new) => {
+                    self.ask_for_run(RunId::of(&new.commit), StartRun::of_push(new)).await
+                }
                 Decision::Ignore(reason) => Answer::ignored(&reason.to_string()),
             },
             Err(answer) => answer,
@@ -129,16 +131,16 @@ impl Commits {
             return Answer::too_large(LARGEST_ASKED);
         }
         match NewCommit::asked_for(request.body()) {
-            Ok(commit) => self.ask_for_run(commit).await,
+            Ok(new) => self.ask_for_run(RunId::of(&new.commit), StartRun::of_commit(new)).await,
             Err(reason) => Answer::refused(StatusCode::BAD_REQUEST, &reason),
         }
     }
 
-    async fn ask_for_run(&self, new: NewCommit) -> Answer {
-        let run = RunId::of(&new.commit);
-        let body = json!({"run": run.as_str(), "commit": new.commit.as_str()});
-        let told = format!("run {run} of commit {} is asked for", new.commit);
-        let message = Message::first(run, Step::StartRun(StartRun::of_commit(new)));
+    async fn ask_for_run(&self, run: RunId, start: StartRun) -> Answer {
+        let body = json!({"run": run.as_str(), "commit": start.commit});
+        let told =
+            format!("run {run} of commit {} is asked for", start.commit.as_deref().unwrap_or_default());
+        let message = Message::first(run, Step::StartRun(start));
         let sending = self.factory.outbox.send(vec![Envelope::now(message)]);
         let reason = match tokio::time::timeout(LONGEST_SENDING, sending).await {
             Ok(Ok(())) => return Answer { status: StatusCode::ACCEPTED, body, told },

@@ -150,6 +150,11 @@ async fn plan_into(
     start: &StartRun,
     ahead: &[RunId],
 ) -> Result<Result<(), Failure>, AzureError> {
+    if start.only_newest
+        && let Some(failure) = newer_commit(factory, record).await?
+    {
+        return Ok(Err(failure));
+    }
     let configuration = match configuration(factory, record).await? {
         Ok(configuration) => configuration,
         Err(failure) => return Ok(Err(failure)),
@@ -194,6 +199,22 @@ async fn plan_into(
     let labs: BTreeSet<LabId> = labs.into_values().flatten().collect();
     record.labs = labs.into_iter().collect();
     Ok(Ok(()))
+}
+
+/// The failure of a run whose branch has moved on: events of pushes may come in any order, and what is newer must not be undone.
+async fn newer_commit(factory: &Factory, record: &RunRecord) -> Result<Option<Failure>, AzureError> {
+    let newest = match factory.source.resolve(None).await {
+        Ok(newest) => newest,
+        Err(error) => return no_source(&error).map(Some),
+    };
+    let is_newer =
+        |newest: &String| record.commit.as_ref().is_some_and(|own| !own.eq_ignore_ascii_case(newest));
+    Ok(newest.filter(is_newer).map(|newest| {
+        Failure::new(
+            PASSED_BY,
+            format!("the branch has moved on to commit {newest}, which has a run of its own"),
+        )
+    }))
 }
 
 /// The configuration that the run is pinned to: fetched once, then always the same, whatever is pushed meanwhile.

@@ -1,6 +1,9 @@
 //! The whole path of a commit: a repository, the webhook that its host sends, the run that it starts, the images in the labs.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use azure_sim::control;
 use functions_host::payload::http;
@@ -192,19 +195,20 @@ fn deliveries_that_come_again_and_in_the_wrong_order_are_one_run_a_commit() {
             }
             story.factory.settle().await;
             assert_eq!((runs.len(), story.runs().await, story.vms_made()), (2, 2, vms), "{kind:?}");
-            let mut commits = BTreeSet::new();
+            let mut statuses = BTreeMap::new();
             for run in &runs {
                 let outcome = story.factory.outcome(run).await;
                 story.factory.assert_sound(&outcome);
-                commits.insert(outcome.run.run.commit.unwrap());
+                statuses.insert(outcome.run.run.commit.unwrap(), outcome.run.run.status);
             }
-            assert_eq!(commits, BTreeSet::from([first, second]));
+            // What is older does not undo what is newer, though it came later.
+            assert_eq!((statuses[&first], statuses[&second]), (Status::Superseded, Status::Succeeded));
         });
     }
 }
 
 #[test]
-fn a_forced_push_is_a_run_of_what_came_instead_and_the_first_run_keeps_its_own() {
+fn a_forced_push_is_a_run_of_what_came_instead_and_what_was_thrown_away_is_not_built() {
     for kind in BOTH {
         scenario(async {
             let story = Story::at(kind, &linux_with(1)).await;
@@ -224,12 +228,17 @@ fn a_forced_push_is_a_run_of_what_came_instead_and_the_first_run_keeps_its_own()
             }
             let second = story.starts(&delivery).await;
             story.factory.settle().await;
-            for (run, commit) in [(first, thrown_away), (second, instead)] {
-                let outcome = story.factory.outcome(&run).await;
-                story.factory.assert_sound(&outcome);
-                assert_eq!(outcome.run.run.commit, Some(commit), "{kind:?}");
-                assert!(outcome.run.images.iter().any(|image| image.image_path.to_string() == LINUX));
-            }
+            let outcome = story.factory.outcome(&first).await;
+            assert_eq!(outcome.run.run.commit, Some(thrown_away), "{kind:?}");
+            assert_eq!(
+                (outcome.run.run.status, outcome.run.images.len()),
+                (Status::Superseded, 0),
+                "{kind:?}"
+            );
+            let outcome = story.factory.outcome(&second).await;
+            story.factory.assert_succeeded(&outcome);
+            assert_eq!(outcome.run.run.commit, Some(instead), "{kind:?}");
+            assert!(outcome.run.images.iter().any(|image| image.image_path.to_string() == LINUX));
         });
     }
 }
@@ -248,10 +257,10 @@ fn a_quick_second_commit_does_not_reach_the_run_of_the_first() {
                 outcome.run.images.iter().map(|image| image.image_path.to_string()).collect()
             };
             let outcome = story.factory.outcome(&run_of_first).await;
-            assert_eq!(
-                (outcome.run.run.commit.as_ref(), paths(&outcome)),
-                (Some(&first), vec![LINUX.to_owned()])
-            );
+            assert_eq!(outcome.run.run.commit.as_ref(), Some(&first), "it keeps its own");
+            assert_eq!(outcome.run.run.status, Status::Superseded, "the branch had moved on when it planned");
+            let error = outcome.run.run.error.as_ref().unwrap();
+            assert!(error.message.contains(&second), "{error}");
             let outcome = story.factory.outcome(&run_of_second).await;
             story.factory.assert_sound(&outcome);
             assert_eq!(outcome.run.run.commit, Some(second));

@@ -59,20 +59,8 @@ fn standing(factory: &Factory, (subscription, lab): (&str, &str), part: &str) ->
 
 /// A run whose retirement is approved.
 async fn run_approved(factory: &Factory, name: &str) -> Outcome {
-    let run = Factory::run_id(name);
-    let start = StartRun {
-        reason: RunReason::Manual,
-        commit: None,
-        author: None,
-        only: None,
-        force: false,
-        approve_retirement: true,
-        by: None,
-    };
-    let message = Message::first(run.clone(), Step::StartRun(start));
-    factory.host.factory.outbox.send(vec![Envelope::now(message)]).await.unwrap();
-    factory.settle().await;
-    factory.outcome(&run).await
+    let everything = StartRun::of_everything(RunReason::Manual);
+    factory.run_asked(name, StartRun { force: true, approve_retirement: true, ..everything }).await
 }
 
 /// What the ledger has about a run's retirement, by the document's name.

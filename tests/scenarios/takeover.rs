@@ -20,7 +20,7 @@ use azure_sim::{
 use image_factory::{
     azure::{Condition, Container},
     dev::{in_process::queue_settings, world},
-    domain::{Configuration, ConfigurationFiles, Queue},
+    domain::{Configuration, ConfigurationFiles, Queue, RunReason, messages::StartRun},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -240,7 +240,9 @@ async fn at_moment(
         fire(&factory, &Queue::ALL, has_ended, "the end of an earlier run").await;
     }
     factory.faults(faults.to_faults());
-    factory.host.start_run(&Factory::run_id(last)).await.unwrap();
+    // Whatever the runs before it built.
+    let start = StartRun { force: true, ..StartRun::of_everything(RunReason::Manual) };
+    factory.host.start(&Factory::run_id(last), start).await.unwrap();
     fire(&factory, moment.fired, moment.reached, moment.name).await;
     factory
 }

@@ -53,6 +53,7 @@ fn bodies_are_as_documented() {
         force: false,
         approve_retirement: false,
         by: None,
+        only_newest: false,
     };
     assert_eq!(
         Message::first(run(), Step::StartRun(start)).to_json(),
@@ -222,10 +223,20 @@ fn any_message() -> impl Strategy<Value = Message> {
         prop::option::of(prop::collection::vec(path.clone(), 0..3)),
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
     )
-        .prop_map(|(reason, commit, author, only, force, approve_retirement)| {
+        .prop_map(|(reason, commit, author, only, force, approve_retirement, only_newest)| {
             let by = author.as_deref().map(|author| Person::parse(author).unwrap_or_else(|_| person()));
-            Step::StartRun(StartRun { reason, commit, author, only, force, approve_retirement, by })
+            Step::StartRun(StartRun {
+                reason,
+                commit,
+                author,
+                only,
+                force,
+                approve_retirement,
+                by,
+                only_newest,
+            })
         });
     let step = prop_oneof![
         start,
