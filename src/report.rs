@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::{
     azure::AzureError,
-    domain::{ImageName, ImagePath, LabId, RunId, RunReason, VmName, messages::Queue},
+    domain::{ImageName, ImagePath, InputsHash, LabId, RunId, RunReason, VmName, messages::Queue},
     ledger::{
         BuildRecord, CallOffKind, CopyRecord, Ending, Failure, Kept, Key, Ledger, Record, RunBuild,
         RunRecord, StepState, UnchangedImage,
@@ -143,6 +143,10 @@ pub struct ImageLine {
     pub error: Option<Failure>,
     /// Why it is built, or which image of another run is brought to labs.
     pub why: Option<String>,
+    /// The hash of what it is made from, where it is known.
+    pub hash: Option<InputsHash>,
+    /// The run that makes or made it, if another does.
+    pub made_by: Option<RunId>,
     /// The labs that receive it.
     pub labs: Vec<LabLine>,
 }
@@ -445,6 +449,8 @@ fn image_line(plan: &RunBuild, build: Option<&BuildRecord>) -> ImageLine {
         times: Times::of([create, capture]),
         error: build.and_then(Record::failure).cloned(),
         why: None,
+        hash: plan.hash.clone(),
+        made_by: plan.reuses.as_ref().map(|reused| reused.run.clone()),
         labs: Vec::new(),
     }
 }

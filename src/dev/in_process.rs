@@ -2,8 +2,9 @@
 //! the simulator, no sockets. Under tokio's paused time a run of hours takes moments and is exact from its seed.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -479,25 +480,41 @@ impl Outbox for BrokerOutbox {
     }
 }
 
-/// A configuration that people may change at any moment. It has no commits: a run takes it as it is when it begins.
+/// A configuration that people may change at any moment. A run that names no commit takes it as it is when it begins.
 #[derive(Clone)]
-pub struct Folder(Arc<Mutex<ConfigurationFiles>>);
+pub struct Folder(Arc<Mutex<Versions>>);
+
+struct Versions {
+    now: ConfigurationFiles,
+    commits: BTreeMap<String, ConfigurationFiles>,
+}
 
 impl Folder {
     /// A folder with these files.
     pub fn new(files: ConfigurationFiles) -> Self {
-        Self(Arc::new(Mutex::new(files)))
+        Self(Arc::new(Mutex::new(Versions { now: files, commits: BTreeMap::new() })))
     }
 
     /// Changes its files.
     pub fn change(&self, change: impl FnOnce(&mut ConfigurationFiles)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.versions().now);
+    }
+
+    /// Lets a commit have these files.
+    pub fn commit(&self, id: &str, files: ConfigurationFiles) {
+        self.versions().commits.insert(id.to_owned(), files);
+    }
+
+    fn versions(&self) -> MutexGuard<'_, Versions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl Source for Folder {
-    async fn fetch(&self, _commit: Option<&str>) -> Result<ConfigurationFiles, SourceError> {
-        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    async fn fetch(&self, commit: Option<&str>) -> Result<ConfigurationFiles, SourceError> {
+        let versions = self.versions();
+        let found = commit.and_then(|commit| versions.commits.get(commit));
+        Ok(found.unwrap_or(&versions.now).clone())
     }
 }

@@ -11,11 +11,10 @@ use image_factory::{
     azure::{BlobAuthorization, Condition, Container},
     dev::{outcome::Outcome, world},
     domain::{
-        Configuration, IMAGE_PATH_TAG, ImageName, ImagePath, KEEP_TAG, Message, Queue, RUN_TAG, RunReason,
-        messages::{StartRun, Step},
+        Configuration, IMAGE_PATH_TAG, ImageName, ImagePath, KEEP_TAG, Queue, RUN_TAG, RunReason,
+        messages::StartRun,
     },
     secret::Secret,
-    steps::Envelope,
 };
 use serde_json::{Value, json};
 

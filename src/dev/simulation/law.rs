@@ -42,6 +42,8 @@ laws! {
     LostImage = "lost image", "images in labs";
     /// Never two images of one run and path in a lab.
     Twins = "twins", "custom images";
+    /// What is made from the same is built once, unless somebody wants another one.
+    BuiltOnce = "built once", "builds";
     /// Nothing of ours is left behind.
     Leftovers = "leftovers", "stories";
     /// No token, signature, key or password in a log line, a message or a document.

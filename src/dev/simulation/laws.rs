@@ -13,7 +13,7 @@ use azure_sim::{
 
 use super::{
     law::{Broken, Law},
-    scenario::{Deed, Scenario, key_of},
+    scenario::{Change, Deed, PlannedRun, Scenario, key_of},
     story::Ended,
     watch::{Watch, path_of},
 };
@@ -181,6 +181,7 @@ pub fn judge_end(scenario: &Scenario, ended: &Ended, watch: &Watch, surroundings
         judge_report(report, &ended.reports, &standing, &gone, watch);
     }
     judge_twins(state, watch);
+    judge_builds(scenario, ended, watch);
     for queue in Queue::ALL {
         watch.judged(Law::DeadLetters, 1);
         let entity = format!("{}/$deadletterqueue", queue.name());
@@ -214,7 +215,7 @@ fn judge_report(report: &RunReport, all: &[RunReport], standing: &Standing, gone
             Status::Succeeded if !stands && !retired && !gone.image(&lab, name) => {
                 watch.broken(Law::LostImage, format!("{name} should stand in {}", line.lab_name));
             }
-            status if status.is_missing() && stands => {
+            status if status.is_missing() && stands && !is_brought(all, name, line) => {
                 let status = status.word();
                 watch.broken(
                     Law::LostImage,
@@ -229,6 +230,44 @@ fn judge_report(report: &RunReport, all: &[RunReport], standing: &Standing, gone
                     .broken(Law::LostImage, format!("{name} in {} is {}", line.lab_name, line.status.word()));
             }
             _ => {}
+        }
+    }
+}
+
+/// Whether some run says that this image stands in this lab: another one may have brought it.
+fn is_brought(all: &[RunReport], name: &str, line: &LabLine) -> bool {
+    let images = all.iter().flat_map(|report| &report.images);
+    let of_name = images.filter(|image| image.image_name.as_str() == name);
+    of_name.flat_map(|image| &image.labs).any(|other| {
+        other.lab_name == line.lab_name
+            && other.subscription_id == line.subscription_id
+            && other.status == Status::Succeeded
+    })
+}
+
+/// Law: of what is made from the same, one image is made, unless somebody wants another one.
+fn judge_builds(scenario: &Scenario, ended: &Ended, watch: &Watch) {
+    // What was taken back is built anew: the newest image is another one.
+    let is_back = |run: &PlannedRun| run.changes.contains(&Change::Back);
+    let wanted = scenario.runs.iter().any(|run| run.force || is_back(run))
+        || scenario.people.iter().any(|act| matches!(act.deed, Deed::Rerun { .. } | Deed::Cancel(_)));
+    let gone = [Chance::VhdGone, Chance::LabGone];
+    let is_lost = ended.struck.iter().any(|struck| gone.contains(&struck.chance));
+    let mut made = BTreeMap::new();
+    for (report, image) in
+        ended.reports.iter().flat_map(|report| report.images.iter().map(move |image| (report, image)))
+    {
+        let Some(hash) = image.hash.as_ref().filter(|_| image.made_by.is_none()) else { continue };
+        if image.status != Status::Succeeded {
+            continue;
+        }
+        watch.judged(Law::BuiltOnce, 1);
+        if let Some(other) = made.insert((image.image_path.clone(), hash.clone()), &report.run.id)
+            && !wanted
+            && !is_lost
+        {
+            let path = &image.image_path;
+            watch.broken(Law::BuiltOnce, format!("{path} was built by {other} and by {}", report.run.id));
         }
     }
 }
@@ -292,6 +331,17 @@ fn excused(scenario: &Scenario, ended: &Ended, twin: &Ended) -> BTreeSet<(String
     let gone = Gone::of(&ended.struck);
     let mut excused = BTreeSet::new();
     for report in ended.reports.iter().chain(&twin.reports) {
+        let missing = report.images.iter().filter(|image| image.status.is_missing());
+        // What is asked for in any case is built or, while an earlier run is at it, awaited: it depends on the moment.
+        let is_forced = (0..scenario.runs.len())
+            .any(|run| scenario.runs[run].force && scenario.run_id(run) == report.run.id);
+        let awaited = report.images.iter().filter(|image| is_forced && image.made_by.is_some());
+        let kept = report.unchanged.iter().filter(|_| is_forced);
+        let paths = missing.chain(awaited).map(|image| &image.image_path);
+        for path in paths.chain(kept.map(|image| &image.image_path)) {
+            let labs = scenario.labs.iter().filter_map(|lab| scenario.lab_key(&lab.name));
+            excused.extend(labs.map(|lab| (lab, path.clone())));
+        }
         for (image, line, lab) in lines(report) {
             // Where retirement failed, with its reason, older images stay.
             let item = format!("{} in {}", image.image_path, line.lab_name);
@@ -320,8 +370,16 @@ fn excused(scenario: &Scenario, ended: &Ended, twin: &Ended) -> BTreeSet<(String
                 Deed::Pin(old) | Deed::MakeFormula(old) | Deed::MakeVm(old) => {
                     scenario.history.get(old).is_some_and(|old| old.lab == lab.name && old.path == image.path)
                 }
+                Deed::AskToPin(old) => {
+                    scenario.history.get(old).is_some_and(|old| old.lab == lab.name && old.path == image.path)
+                }
                 Deed::Ignore { image: index, .. } => {
                     scenario.images.get(index).is_some_and(|ignored| ignored.path == image.path)
+                }
+                // It depends on the moment what is left to cancel, or has failed and is run again.
+                Deed::Cancel(_) => true,
+                Deed::Rerun { image: index, .. } => {
+                    scenario.images.get(index).is_some_and(|again| again.path == image.path)
                 }
             });
             if unplanned || taken || touched || gone.lab(&key) || gone.factory_lab() {

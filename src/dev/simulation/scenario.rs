@@ -80,6 +80,8 @@ pub struct TeamLab {
     pub subscription: &'static str,
     /// Its `ImagePaths`.
     pub image_paths: Vec<String>,
+    /// The first run whose Labs.json has it.
+    pub since: usize,
 }
 
 /// A custom image that stood in a lab before.
@@ -121,6 +123,19 @@ pub struct PlannedRun {
     pub name: String,
     /// Whether its trigger comes twice.
     pub twice: bool,
+    /// What its commit changes.
+    pub changes: Vec<Change>,
+    /// Whether it builds everything, changed or not.
+    pub force: bool,
+}
+
+/// What a commit changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// An image's definition.
+    Image(usize),
+    /// It takes back all changes of definitions.
+    Back,
 }
 
 /// What somebody does.
@@ -148,6 +163,19 @@ pub enum Deed {
         /// The image.
         image: usize,
     },
+    /// Asks the factory to pin an old image.
+    AskToPin(usize),
+    /// Cancels a run.
+    Cancel(usize),
+    /// Asks for one step of a run's image again: its build, or its copy into a lab.
+    Rerun {
+        /// The run.
+        run: usize,
+        /// The image.
+        image: usize,
+        /// The lab; the build where `None`.
+        lab: Option<usize>,
+    },
 }
 
 /// How large stories are; drawn where `None`.
@@ -174,7 +202,11 @@ impl Scenario {
         let people = people(&history, &runs, &images, random);
         let keep = random.random_range(1..=3);
         let instances = random.random_range(1..=3);
-        Self { seed, rates: rates.clone(), images, labs, keep, history, runs, people, instances }
+        let mut story =
+            Self { seed, rates: rates.clone(), images, labs, keep, history, runs, people, instances };
+        // After all that was drawn before there were commits: a seed's world stays the same.
+        commits(&mut story, random);
+        story
     }
 
     /// One run of so many images to so many labs, and nothing else: what exhaustive searches go over.
@@ -194,21 +226,42 @@ impl Scenario {
         };
         let places = scenario.labs.iter().flat_map(|lab| lab.image_paths.iter().map(move |path| (lab, path)));
         scenario.history = places.map(old).collect();
-        scenario.runs = vec![PlannedRun { after: Duration::ZERO, name: "first".to_owned(), twice: false }];
+        scenario.labs.iter_mut().for_each(|lab| lab.since = 0);
+        scenario.runs = vec![planned_run(Duration::ZERO, "first", false)];
         Self { keep: 1, people: Vec::new(), instances: 1, ..scenario }
     }
 
-    /// The configuration's files.
+    /// The configuration's files with everything that any run knows.
     pub fn files(&self) -> ConfigurationFiles {
-        let definitions = self.images.iter().map(|image| {
-            let template = configuration::definition(image.windows, image.artifacts);
+        self.files_of(self.runs.len())
+    }
+
+    /// The files at a run's commit.
+    pub fn files_of(&self, run: usize) -> ConfigurationFiles {
+        let mut versions = vec![0; self.images.len()];
+        for (number, run) in self.runs.iter().enumerate().take(run + 1) {
+            for change in &run.changes {
+                match change {
+                    Change::Image(image) => {
+                        versions.iter_mut().skip(*image).take(1).for_each(|version| *version = number + 1);
+                    }
+                    Change::Back => versions.fill(0),
+                }
+            }
+        }
+        let definitions = self.images.iter().zip(versions).map(|(image, version)| {
+            let mut template = configuration::definition(image.windows, image.artifacts);
+            if version > 0 {
+                template["variables"] = json!({ "version": version });
+            }
             (format!("GoldenImages/{}", image.path), template.to_string().into_bytes())
         });
         let lab = |lab: &TeamLab| {
             json!({"SubscriptionId": lab.subscription, "ResourceGroup": group(lab), "LabName": lab.name,
                 "ImagePaths": lab.image_paths})
         };
-        let labs = json!({"Labs": self.labs.iter().map(lab).collect::<Vec<_>>()});
+        let known = self.labs.iter().filter(|lab| lab.since <= run);
+        let labs = json!({"Labs": known.map(lab).collect::<Vec<_>>()});
         let settings = json!({"imagesToKeep": self.keep});
         let own = [("Labs.json", labs), ("factory.json", settings)];
         let own = own.into_iter().map(|(name, json)| (name.to_owned(), json.to_string().into_bytes()));
@@ -222,6 +275,11 @@ impl Scenario {
     pub fn configuration(&self) -> anyhow::Result<Configuration> {
         let (configuration, problems) = Configuration::load(&self.files());
         configuration.filter(|_| !problems.has_errors()).ok_or_else(|| anyhow::anyhow!("{problems}"))
+    }
+
+    /// A run's commit.
+    pub fn commit_of(&self, run: usize) -> String {
+        format!("{:040x}", run + 1)
     }
 
     /// The run with this number.
@@ -274,6 +332,8 @@ impl Scenario {
             }
             Deed::MakeFormula(old) => self.make_formula(world, *old),
             Deed::MakeVm(old) => self.make_vm(world, *old),
+            // These are messages to the factory.
+            Deed::AskToPin(_) | Deed::Cancel(_) | Deed::Rerun { .. } => {}
             Deed::Ignore { run, image } => {
                 if let Some(id) = self.factory_vm(*run, *image)
                     && let Some((lab, vm)) = id.split_once("/virtualmachines/")
@@ -286,6 +346,7 @@ impl Scenario {
 
     /// Whether Azure lets people do this now: nobody gets hold of an image that is not whole, or is being deleted.
     pub fn is_possible(&self, deed: &Deed, sim: &Sim) -> bool {
+        // The factory itself judges what it is asked for.
         let (Deed::Pin(old) | Deed::MakeFormula(old) | Deed::MakeVm(old)) = deed else { return true };
         let Some((lab, name)) = self.old(*old) else { return false };
         let images = control::lab_state(sim, &lab).map(|lab| lab.custom_images).unwrap_or_default();
@@ -334,6 +395,19 @@ impl Scenario {
         Some(name.to_string())
     }
 
+    /// An old image's lab, as Labs.json names it, and its name.
+    pub fn old_image(&self, index: usize) -> Option<(LabId, String)> {
+        let old = self.history.get(index)?;
+        let lab = self.labs.iter().position(|lab| lab.name == old.lab)?;
+        Some((self.lab_id(lab)?, self.old_name(index)?))
+    }
+
+    /// A lab, as Labs.json names it.
+    pub fn lab_id(&self, lab: usize) -> Option<LabId> {
+        let lab = self.labs.get(lab)?;
+        LabId::new(lab.subscription, Some(&group(lab)), &lab.name).ok()
+    }
+
     /// A team lab's id in lower case.
     pub fn lab_key(&self, name: &str) -> Option<String> {
         let lab = self.labs.iter().find(|lab| lab.name == name)?;
@@ -376,6 +450,7 @@ fn team_lab(index: usize, images: &[GoldenImage], random: &mut ChaCha8Rng) -> Te
         name: format!("team-{index}"),
         subscription: SUBSCRIPTIONS[index % SUBSCRIPTIONS.len()],
         image_paths: if some.is_empty() { every } else { some },
+        since: 0,
     }
 }
 
@@ -400,15 +475,48 @@ fn history(images: &[GoldenImage], labs: &[TeamLab], random: &mut ChaCha8Rng) ->
     history
 }
 
+fn planned_run(after: Duration, name: &str, twice: bool) -> PlannedRun {
+    PlannedRun { after, name: name.to_owned(), twice, changes: Vec::new(), force: false }
+}
+
 fn runs(random: &mut ChaCha8Rng) -> Vec<PlannedRun> {
-    let first =
-        PlannedRun { after: Duration::ZERO, name: "first".to_owned(), twice: random.random_bool(0.1) };
-    let mut runs = vec![first];
+    let mut runs = vec![planned_run(Duration::ZERO, "first", random.random_bool(0.1))];
     if random.random_bool(0.3) {
-        let after = Duration::from_secs(random.random_range(0..4 * 3600));
-        runs.push(PlannedRun { after, name: "second".to_owned(), twice: false });
+        runs.push(planned_run(Duration::from_secs(random.random_range(0..4 * 3600)), "second", false));
     }
     runs
+}
+
+/// What is committed between the runs, and which words people say to the factory.
+fn commits(story: &mut Scenario, random: &mut ChaCha8Rng) {
+    if story.runs.len() > 1 && random.random_bool(0.4) {
+        let after = story.runs[1].after + Duration::from_secs(random.random_range(0..3 * 3600));
+        story.runs.push(planned_run(after, "third", false));
+    }
+    let images = story.images.len();
+    for run in story.runs.iter_mut().skip(1) {
+        run.force = random.random_bool(0.2);
+        run.changes = match random.random_range(0..6) {
+            0 => Vec::new(),
+            1 => vec![Change::Back],
+            _ => (0..images).filter(|_| random.random_bool(0.6)).map(Change::Image).collect(),
+        };
+    }
+    if story.runs.len() > 1 && story.labs.len() > 1 && random.random_bool(0.3) {
+        story.labs.iter_mut().rev().take(1).for_each(|lab| lab.since = 1);
+    }
+    if random.random_bool(0.25) {
+        let run = random.random_range(0..story.runs.len());
+        let (image, lab) = (random.random_range(0..images), random.random_range(0..story.labs.len()));
+        let deed = match random.random_range(0..6) {
+            0 | 1 => Deed::Cancel(run),
+            2 => Deed::AskToPin(random.random_range(0..story.history.len().max(1))),
+            3 => Deed::Rerun { run, image, lab: None },
+            _ => Deed::Rerun { run, image, lab: Some(lab) },
+        };
+        let after = Duration::from_secs(random.random_range(0..6 * 3600));
+        story.people.push(Act { after, deed });
+    }
 }
 
 fn people(
@@ -444,7 +552,9 @@ impl fmt::Display for Scenario {
             writeln!(f, "image {} ({os}, {} artifacts)", image.path, image.artifacts)?;
         }
         for lab in &self.labs {
-            writeln!(f, "lab {} in {}: {}", lab.name, lab.subscription, lab.image_paths.join(", "))?;
+            let since = if lab.since > 0 { " (new in the second run)" } else { "" };
+            let paths = lab.image_paths.join(", ");
+            writeln!(f, "lab {} in {}{since}: {paths}", lab.name, lab.subscription)?;
         }
         for (index, old) in self.history.iter().enumerate() {
             let name = self.old_name(index).unwrap_or_default();
@@ -452,7 +562,14 @@ impl fmt::Display for Scenario {
         }
         for run in &self.runs {
             let twice = if run.twice { ", twice" } else { "" };
-            writeln!(f, "after {} s: run {}{twice}", run.after.as_secs(), run.name)?;
+            let forced = if run.force { ", forced" } else { "" };
+            let changes = &run.changes;
+            writeln!(
+                f,
+                "after {} s: run {}{twice}{forced}, changes {changes:?}",
+                run.after.as_secs(),
+                run.name
+            )?;
         }
         for act in &self.people {
             writeln!(f, "after {} s: somebody does {:?}", act.after.as_secs(), act.deed)?;

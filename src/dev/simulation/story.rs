@@ -26,8 +26,10 @@ use super::{
 use crate::{
     dev::in_process::{InProcessOptions, Instance, Surroundings},
     domain::{
-        Message, Queue, RunReason,
-        messages::{StartRun, Step},
+        ImagePath, Message, Queue, RunReason,
+        messages::{
+            AskingId, CancelRun, CopyImage, ImageStep, Person, PinImage, PinnedName, Rerun, StartRun, Step,
+        },
     },
     ledger::ItemStatus,
     report::RunReport,
@@ -144,11 +146,14 @@ async fn tell_here(scenario: &Scenario, telling: &Telling, log: &Log) -> anyhow:
     for (index, run) in scenario.runs.iter().enumerate() {
         let (outside, id, clock) = (outside.clone(), scenario.run_id(index), sim.clock().clone());
         let (after, times) = (run.after, if run.twice { 2 } else { 1 });
+        let commit = scenario.commit_of(index);
+        surroundings.folder.commit(&commit, scenario.files_of(index));
+        let everything = StartRun::of_everything(RunReason::Commit);
+        let start = StartRun { commit: Some(commit), force: run.force, ..everything };
         tokio::spawn(async move {
             clock.sleep(after).await;
             for _ in 0..times {
-                let start = StartRun::of_everything(RunReason::Manual);
-                let message = Message::first(id.clone(), Step::StartRun(start));
+                let message = Message::first(id.clone(), Step::StartRun(start.clone()));
                 // The person's own program tries again until Service Bus has it; here it has it at once.
                 let _ = outside.factory.outbox.send(vec![Envelope::now(message)]).await;
             }
@@ -156,8 +161,14 @@ async fn tell_here(scenario: &Scenario, telling: &Telling, log: &Log) -> anyhow:
     }
     for act in scenario.people.clone() {
         let (scenario, sim, watch) = (scenario.clone(), sim.clone(), watch.clone());
+        let outside = outside.clone();
         tokio::spawn(async move {
             sim.clock().sleep(act.after).await;
+            if let Some(wish) = wish(&scenario, &act.deed) {
+                watch.note(|| format!("somebody asks: {}", wish.message_id()));
+                let _ = outside.factory.outbox.send(vec![Envelope::now(wish)]).await;
+                return;
+            }
             if !scenario.is_possible(&act.deed, &sim) {
                 return;
             }
@@ -198,6 +209,30 @@ async fn tell_here(scenario: &Scenario, telling: &Telling, log: &Log) -> anyhow:
     Ok(Ended { seen: watch.seen(), ..ended })
 }
 
+/// The message by which a deed is asked of the factory, if it is.
+fn wish(scenario: &Scenario, deed: &Deed) -> Option<Message> {
+    let by = Person::parse("somebody").ok()?;
+    Some(match deed {
+        Deed::Cancel(run) => Message::first(scenario.run_id(*run), Step::CancelRun(CancelRun { by })),
+        Deed::AskToPin(old) => {
+            let (lab, name) = scenario.old_image(*old)?;
+            let image_name = PinnedName::parse(&name).ok()?;
+            let pin = PinImage { lab, image_name, pin: true, by, id: None };
+            Message::first(scenario.run_id(0), Step::PinImage(pin))
+        }
+        Deed::Rerun { run, image, lab } => {
+            let image_path = ImagePath::parse(&scenario.images.get(*image)?.path).ok()?;
+            let step = match lab {
+                None => Step::CreateVm(ImageStep { image_path }),
+                Some(lab) => Step::CopyImage(CopyImage { image_path, lab: scenario.lab_id(*lab)? }),
+            };
+            let rerun = Some(Rerun { id: AskingId::parse("again").ok()?, by });
+            Message { rerun, ..Message::first(scenario.run_id(*run), step) }
+        }
+        _ => return None,
+    })
+}
+
 /// What a deed takes hold of.
 fn held_by(scenario: &Scenario, deed: &Deed) -> Option<String> {
     match deed {
@@ -206,6 +241,7 @@ fn held_by(scenario: &Scenario, deed: &Deed) -> Option<String> {
             Some(format!("{lab}/customimages/{}", name.to_lowercase()))
         }
         Deed::Ignore { run, image } => scenario.factory_vm(*run, *image),
+        Deed::AskToPin(_) | Deed::Cancel(_) | Deed::Rerun { .. } => None,
     }
 }
 
