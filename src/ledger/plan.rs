@@ -2,7 +2,7 @@
 //!
 //! Whoever plans first decides for all who plan the same run: a plan that is there stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
@@ -141,6 +141,15 @@ impl Ledger {
     /// If Blob Storage refuses.
     pub async fn keep_run_plan(&self, plan: RunPlan) -> Result<RunPlan, AzureError> {
         self.keep(&Key::plan(&plan.run.clone()), plan).await
+    }
+
+    /// The labs about which a run has decided.
+    ///
+    /// # Errors
+    /// If Blob Storage refuses.
+    pub async fn planned_labs(&self, run: &RunId) -> Result<BTreeSet<Key>, AzureError> {
+        let entries = self.list(&format!("plans/{run}/")).all().await?;
+        Ok(entries.into_iter().map(|entry| entry.key).collect())
     }
 
     /// What a run decided about a lab; `None` before it has.

@@ -20,7 +20,7 @@ pub use foresight::{Foresight, foresee};
 
 use super::{
     Factory, StepError, Told, call_off,
-    lab_storage::{LabStorage, absent},
+    lab_storage::LabStorage,
     pace::{self, Bounds},
     turn::{self, ItemStep, Next},
 };
@@ -44,6 +44,8 @@ const BOUNDS: Bounds = Bounds::seconds(15, 180).of_elapsed(10);
 /// A look lists all builds and copies, 1,000 a call. It waits this much longer for each that is listed, so that the looks at
 /// a large run cost each of its copies as little as those at a small one.
 const FOR_EACH_ITEM: Duration = Duration::from_millis(3);
+/// Between two turns of planning, each of a few calls: it is the turns that may die.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// Between two looks at whether the run before has planned.
 const PLANNING: Bounds = Bounds::seconds(5, 60).of_elapsed(5);
 /// A run that was asked for earlier and has not planned when this is over is passed by: its git host may be down.
@@ -106,27 +108,24 @@ fn asked_for(run: &RunId, start: &StartRun, now: OffsetDateTime) -> RunRecord {
 /// What a turn of planning came to.
 enum Planned {
     /// The run is planned.
-    Run(Box<RunRecord>),
+    Run,
     /// It cannot be.
     Failed(Failure),
     /// A run that was asked for earlier plans first.
     After(RunId),
+    /// A part of the plan is written down; the next turn goes on from there. Nothing is asked twice, whoever dies.
+    Partly,
 }
 
-/// Plans a run that is only known so far; answers it with its plan, or why there is none.
+/// Plans a run that is only known so far, a part in each turn; answers it with its plan, or why there is none.
 async fn plan(factory: &Factory, record: &RunRecord, start: &StartRun) -> Result<Planned, AzureError> {
-    let impatient = factory.clock.now() - record.started_at > PATIENCE;
-    let ahead = match decisions::take_turn(factory, &record.run, impatient).await? {
-        Turn::Now(ahead) => ahead,
-        Turn::After(run) => return Ok(Planned::After(run)),
-        Turn::PassedBy(later) => {
-            let message =
-                format!("run {later}, which was asked for later, planned first: this one took too long");
-            return Ok(Planned::Failed(Failure::new(PASSED_BY, message)));
-        }
-    };
     let mut planned = RunRecord { asked: None, ..record.clone() };
-    let result = plan_into(factory, &mut planned, start, &ahead).await?;
+    let result = match plan_into(factory, &mut planned, start).await? {
+        Part::All => Ok(()),
+        Part::Failed(failure) => Err(failure),
+        Part::After(run) => return Ok(Planned::After(run)),
+        Part::Some => return Ok(Planned::Partly),
+    };
     let change = |stored: &mut RunRecord| {
         // Another invocation may have planned it meanwhile: then its plan stands.
         let is_first = stored.asked.is_some();
@@ -136,38 +135,58 @@ async fn plan(factory: &Factory, record: &RunRecord, start: &StartRun) -> Result
         }
         is_first
     };
-    let stored = factory.ledger.update::<RunRecord>(&Key::run(&record.run), change).await?;
+    factory.ledger.update::<RunRecord>(&Key::run(&record.run), change).await?;
     Ok(match result {
-        Ok(()) => Planned::Run(Box::new(stored)),
+        Ok(()) => Planned::Run,
         Err(failure) => Planned::Failed(failure),
     })
 }
 
+/// How far planning came in a turn.
+enum Part {
+    All,
+    Some,
+    After(RunId),
+    Failed(Failure),
+}
+
 /// Pins the configuration and plans from it.
-async fn plan_into(
-    factory: &Factory,
-    record: &mut RunRecord,
-    start: &StartRun,
-    ahead: &[RunId],
-) -> Result<Result<(), Failure>, AzureError> {
-    if start.only_newest
-        && let Some(failure) = newer_commit(factory, record).await?
-    {
-        return Ok(Err(failure));
+async fn plan_into(factory: &Factory, record: &mut RunRecord, start: &StartRun) -> Result<Part, AzureError> {
+    let decided = factory.ledger.run_plan(&record.run).await?;
+    let mut ahead = Vec::new();
+    if decided.is_none() {
+        let impatient = factory.clock.now() - record.started_at > PATIENCE;
+        match decisions::take_turn(factory, &record.run, impatient).await? {
+            Turn::Now(runs) => ahead = runs,
+            Turn::After(run) => return Ok(Part::After(run)),
+            Turn::PassedBy(later) => {
+                let message =
+                    format!("run {later}, which was asked for later, planned first: this one took too long");
+                return Ok(Part::Failed(Failure::new(PASSED_BY, message)));
+            }
+        }
+        if start.only_newest
+            && let Some(failure) = newer_commit(factory, record).await?
+        {
+            return Ok(Part::Failed(failure));
+        }
     }
-    let configuration = match configuration(factory, record).await? {
+    let (configuration, is_pinned_now) = match configuration(factory, record).await? {
         Ok(configuration) => configuration,
-        Err(failure) => return Ok(Err(failure)),
+        Err(failure) => return Ok(Part::Failed(failure)),
     };
+    if is_pinned_now {
+        return Ok(Part::Some);
+    }
     record.settings = configuration.settings.clone();
     let (lab, storage) = match find_factory_lab(factory, &record.settings).await? {
         Ok(found) => found,
-        Err(failure) => return Ok(Err(failure)),
+        Err(failure) => return Ok(Part::Failed(failure)),
     };
     record.factory_lab = Some(lab.clone());
     let wanted = match wanted(&configuration, start.only.as_deref()) {
         Ok(wanted) => wanted,
-        Err(failure) => return Ok(Err(failure)),
+        Err(failure) => return Ok(Part::Failed(failure)),
     };
     let ground = Ground {
         factory,
@@ -177,11 +196,11 @@ async fn plan_into(
         record,
         forced: start.force,
     };
-    let plan = match factory.ledger.run_plan(&record.run).await? {
-        Some(plan) => plan,
-        None => factory.ledger.keep_run_plan(ground.decide(&wanted, ahead).await?).await?,
+    let Some(plan) = decided else {
+        factory.ledger.keep_run_plan(ground.decide(&wanted, &ahead).await?).await?;
+        return Ok(Part::Some);
     };
-    let labs = lab_plans::plan(&ground, &wanted, &plan).await?;
+    let Some(labs) = lab_plans::plan(&ground, &wanted, &plan).await? else { return Ok(Part::Some) };
     for image in plan.images {
         match labs.get(&image.image_path) {
             Some(labs) => {
@@ -198,7 +217,7 @@ async fn plan_into(
     }
     let labs: BTreeSet<LabId> = labs.into_values().flatten().collect();
     record.labs = labs.into_iter().collect();
-    Ok(Ok(()))
+    Ok(Part::All)
 }
 
 /// The failure of a run whose branch has moved on: events of pushes may come in any order, and what is newer must not be undone.
@@ -217,25 +236,30 @@ async fn newer_commit(factory: &Factory, record: &RunRecord) -> Result<Option<Fa
     }))
 }
 
-/// The configuration that the run is pinned to: fetched once, then always the same, whatever is pushed meanwhile.
+/// The configuration that the run is pinned to, and whether it was pinned just now: fetched once, then always the same, whatever is
+/// pushed meanwhile.
 async fn configuration(
     factory: &Factory,
     record: &mut RunRecord,
-) -> Result<Result<Configuration, Failure>, AzureError> {
+) -> Result<Result<(Configuration, bool), Failure>, AzureError> {
+    let mut is_pinned_now = false;
     let files = match factory.ledger.pinned_configuration(&record.run).await {
         Ok(Some(files)) => files,
         Err(error) if error.is_transient() => return Err(error),
         // Somebody spoilt it: the run says so instead of never being seen.
         Err(error) => return Ok(Err(error.into())),
         Ok(None) => match fetch(factory, record).await? {
-            Ok(files) => factory.ledger.pin_configuration(&record.run, &files).await?,
+            Ok(files) => {
+                is_pinned_now = true;
+                factory.ledger.pin_configuration(&record.run, &files).await?
+            }
             Err(failure) => return Ok(Err(failure)),
         },
     };
     let (configuration, problems) = Configuration::load(&files);
     record.warnings = problems.warnings().map(ToString::to_string).collect();
     Ok(match configuration.filter(|_| !problems.has_errors()) {
-        Some(configuration) => Ok(configuration),
+        Some(configuration) => Ok((configuration, is_pinned_now)),
         None => {
             let all: Vec<String> = problems.errors().map(ToString::to_string).collect();
             Err(Failure::new(INVALID_CONFIGURATION, all.join("\n")))
@@ -305,20 +329,13 @@ async fn find_factory_lab(
         Ok(lab) => lab,
         Err(failure) => return Ok(Err(failure)),
     };
-    let found = factory.azure.find_lab(lab.subscription_id(), lab.resource_group(), lab.lab_name()).await;
-    let lab = match found {
-        Ok(Some(found)) => {
-            let address = found.address;
+    match factory.storages.get(&lab).await {
+        Ok(storage) => {
+            let address = &storage.lab.address;
             let known =
                 LabId::new(&address.subscription_id, Some(&address.resource_group), &address.lab_name);
-            known.unwrap_or(lab)
+            Ok(Ok((known.unwrap_or(lab), storage)))
         }
-        Ok(None) => return Ok(Err(absent(format!("factory lab {}", lab.lab_name()), &lab).into())),
-        Err(error) if error.is_transient() => return Err(error),
-        Err(error) => return Ok(Err(error.into())),
-    };
-    match factory.storages.get(&lab).await {
-        Ok(storage) => Ok(Ok((lab, storage))),
         Err(error) if error.is_transient() => Err(error),
         Err(error) => Ok(Err(error.into())),
     }
@@ -406,19 +423,18 @@ impl ItemStep for Run {
         if let Some(called_off) = &record.called_off {
             return cancelled::advance(factory, record, called_off, state).await;
         }
-        let planned = match &record.asked {
-            None => None,
-            Some(start) => match plan(factory, record, start).await? {
-                Planned::Run(planned) => Some(planned),
-                Planned::Failed(failure) => return Ok(Next::Failed(failure)),
+        if let Some(start) = &record.asked {
+            return Ok(match plan(factory, record, start).await? {
+                // The next turn writes the builds down.
+                Planned::Run | Planned::Partly => Next::wait(AT_ONCE, "its plan"),
+                Planned::Failed(failure) => Next::Failed(failure),
                 Planned::After(run) => {
                     let waiting_for = format!("run {run}, which was asked for earlier, to plan");
                     let wait = pace::growing(record.started_at, factory.clock.now(), PLANNING);
-                    return Ok(Next::wait(wait, waiting_for));
+                    Next::wait(wait, waiting_for)
                 }
-            },
-        };
-        let record = planned.as_deref().unwrap_or(record);
+            });
+        }
         if state.facts.begun == PLANNED {
             return Ok(match prepare_builds(factory, record).await? {
                 Ok(()) => {

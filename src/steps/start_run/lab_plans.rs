@@ -21,13 +21,18 @@ use crate::{
 
 /// Labs that are looked at together: three lists each, far below what Azure takes.
 const LABS_AT_ONCE: usize = 4;
+/// Labs that a turn looks at: about ten calls each.
+const LABS_A_TURN: usize = 8;
+/// Plans of labs that are in memory together.
+const LABS_READ_AT_ONCE: usize = 8;
 /// Why an image is brought.
 const NEW: &str = "its new image";
 const MISSING: &str = "the lab does not have it";
 /// Why it is not.
 const STANDS: &str = "it stands there";
 
-/// Plans for every lab, and writes it down; answers which labs this run brings each image to.
+/// Plans for every lab, a few in each turn, and writes it down; answers which labs this run brings each image to, once all have
+/// their plan.
 ///
 /// # Errors
 /// As any call of Azure and of the ledger: the labs that were looked at are not looked at again.
@@ -35,24 +40,33 @@ pub async fn plan(
     ground: &Ground<'_>,
     wanted: &[Subscription<'_>],
     plan: &RunPlan,
-) -> Result<BTreeMap<ImagePath, Vec<LabId>>, AzureError> {
-    let elsewhere = brought_by_others(ground.factory, plan).await?;
+) -> Result<Option<BTreeMap<ImagePath, Vec<LabId>>>, AzureError> {
+    let ledger = &ground.factory.ledger;
+    let done = ledger.planned_labs(&plan.run).await?;
+    let receives = received(wanted, plan);
+    let is_done = |lab: &LabId| done.contains(&Key::lab_plan(&plan.run, lab));
+    let missing: Vec<_> = receives.iter().filter(|(lab, _)| !is_done(lab)).take(LABS_A_TURN).collect();
+    if !missing.is_empty() {
+        let elsewhere = brought_by_others(ground.factory, plan).await?;
+        for together in missing.chunks(LABS_AT_ONCE) {
+            try_join_all(together.iter().map(|(lab, images)| keep(ground, lab, images, &elsewhere))).await?;
+        }
+        return Ok(None);
+    }
+    let key = Key::vhd_plan(&plan.run, ground.factory_lab);
+    if !done.contains(&key) {
+        ledger.keep_lab_plan(&key, of_factory_lab(ground, plan).await?).await?;
+    }
     let mut labs: BTreeMap<ImagePath, Vec<LabId>> = BTreeMap::new();
-    for together in received(wanted, plan).chunks(LABS_AT_ONCE) {
-        let plans = together.iter().map(|(lab, images)| kept(ground, lab, images, &elsewhere));
-        for plan in try_join_all(plans).await? {
+    for together in receives.chunks(LABS_READ_AT_ONCE) {
+        let keys = together.iter().map(|(lab, _)| Key::lab_plan(&plan.run, lab)).collect::<Vec<_>>();
+        for plan in try_join_all(keys.iter().map(|key| ledger.lab_plan(key))).await?.into_iter().flatten() {
             for image in plan.images.into_iter().filter(|image| image.copies) {
                 labs.entry(image.image_path).or_default().push(plan.lab.clone());
             }
         }
     }
-    let ledger = &ground.factory.ledger;
-    let lab = &ground.factory_lab;
-    let key = Key::vhd_plan(&plan.run, lab);
-    if ledger.lab_plan(&key).await?.is_none() {
-        ledger.keep_lab_plan(&key, of_factory_lab(ground, plan).await?).await?;
-    }
-    Ok(labs)
+    Ok(Some(labs))
 }
 
 /// The same, written down nowhere: the plans of the labs, and that of the factory lab's VHDs.
@@ -87,20 +101,15 @@ fn received<'a>(wanted: &[Subscription<'a>], plan: &'a RunPlan) -> Vec<(&'a LabI
     receives.into_iter().collect()
 }
 
-async fn kept(
+async fn keep(
     ground: &Ground<'_>,
     lab: &LabId,
     images: &[&ImagePlan],
     elsewhere: &BTreeMap<ImagePath, BTreeSet<LabId>>,
-) -> Result<LabPlan, AzureError> {
-    let key = Key::lab_plan(&ground.record.run, lab);
-    match ground.factory.ledger.lab_plan(&key).await? {
-        Some(known) => Ok(known),
-        None => {
-            let plan = of_lab(ground, lab, images, elsewhere).await?;
-            ground.factory.ledger.keep_lab_plan(&key, plan).await
-        }
-    }
+) -> Result<(), AzureError> {
+    let plan = of_lab(ground, lab, images, elsewhere).await?;
+    ground.factory.ledger.keep_lab_plan(&Key::lab_plan(&ground.record.run, lab), plan).await?;
+    Ok(())
 }
 
 /// The labs that the run of an image brings it to itself, by image path: as far as that goes on and has not failed.

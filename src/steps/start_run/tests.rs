@@ -149,10 +149,13 @@ async fn trouble_while_the_builds_are_written_down_loses_none_of_them() {
         let start = StartRun::of_everything(crate::domain::RunReason::Manual);
         let sent = || example.messages();
         let first = Message::first(RunId::parse("run-1").unwrap(), Step::StartRun(start));
-        example.factory.handle(&first, 1).await.unwrap();
-        assert_eq!(sent(), 1, "{url_part}: the run's next message alone");
-        example.factory.handle(&first.numbered(2), 1).await.unwrap();
-        assert_eq!(sent(), 2 + builds as u64, "{url_part}: now the builds' first ones too");
+        // One turn more than without the trouble.
+        for attempt in 1..=5 {
+            example.factory.handle(&first.numbered(attempt), 1).await.unwrap();
+            assert_eq!(sent(), u64::from(attempt), "{url_part}: the run's next message alone");
+        }
+        example.factory.handle(&first.numbered(6), 1).await.unwrap();
+        assert_eq!(sent(), 6 + builds as u64, "{url_part}: now the builds' first ones too");
         let listed = example.factory.ledger.builds(&first.run).await.unwrap();
         assert_eq!(listed.len(), builds, "{url_part}");
     }
@@ -173,6 +176,17 @@ mod with_a_ledger {
     fn first() -> Message {
         let start = StartRun::of_everything(crate::domain::RunReason::Manual);
         Message::first(RunId::parse("run-1").unwrap(), Step::StartRun(start))
+    }
+
+    /// The turns until the builds are begun: the configuration is pinned, the images are decided upon, the labs are looked at, the
+    /// plan is written down, and the builds.
+    const TURNS: u32 = 5;
+
+    /// A run whose builds are begun.
+    async fn begin(example: &InProcess) {
+        for attempt in 1..=TURNS {
+            example.factory.handle(&first().numbered(attempt), 1).await.unwrap();
+        }
     }
 
     /// The ledger's container, to spoil.
@@ -204,19 +218,19 @@ mod with_a_ledger {
     #[tokio::test(start_paused = true)]
     async fn a_build_whose_document_is_missing_is_written_down_and_begun_again() {
         let (example, builds) = example().await;
-        example.factory.handle(&first(), 1).await.unwrap();
+        begin(&example).await;
         let run = record(&example).await;
         let lost = Key::build(&run.run, &run.builds[0].vm_name);
         assert!(container(&example).delete(&lost.to_string()).await.unwrap());
         let before = example.messages();
-        example.factory.handle(&first().numbered(2), 1).await.unwrap();
+        example.factory.handle(&first().numbered(TURNS + 1), 1).await.unwrap();
         assert!(example.factory.ledger.read::<BuildRecord>(&lost).await.unwrap().is_some());
         // Duplicate detection drops the first messages that it has just seen; a later look sends them again.
         assert_eq!(record(&example).await.facts(Queue::StartRun).unwrap().begun, FANNED_OUT);
         assert_eq!(example.messages() - before, 1);
         example.clock().sleep(Duration::from_secs(1200)).await;
         let before = example.messages();
-        example.factory.handle(&first().numbered(2), 1).await.unwrap();
+        example.factory.handle(&first().numbered(TURNS + 1), 1).await.unwrap();
         assert!(example.messages() - before >= builds as u64);
     }
 
@@ -224,23 +238,23 @@ mod with_a_ledger {
     async fn a_run_whose_pinned_configuration_is_gone_before_its_builds_are_written_ends_with_a_reason() {
         let (example, _) = example().await;
         fail(&example, "PUT", "/builds/", 1, 503);
-        example.factory.handle(&first(), 1).await.unwrap();
+        begin(&example).await;
         assert_eq!(record(&example).await.status(), ItemStatus::Open);
         assert!(container(&example).delete("configurations/run-1.json").await.unwrap());
-        example.factory.handle(&first().numbered(2), 1).await.unwrap();
+        example.factory.handle(&first().numbered(TURNS + 1), 1).await.unwrap();
         assert_eq!(failure(&example).await.code, UNUSABLE_CONFIGURATION);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_run_that_lost_builds_for_good_waits_for_the_others_and_then_ends_with_the_reason() {
         let (example, _) = example().await;
-        example.factory.handle(&first(), 1).await.unwrap();
+        begin(&example).await;
         assert!(container(&example).delete("configurations/run-1.json").await.unwrap());
         let run = record(&example).await;
         let (lost, others) = run.builds.split_first().unwrap();
         let key = |build: &RunBuild| Key::build(&run.run, &build.vm_name);
         container(&example).delete(&key(lost).to_string()).await.unwrap();
-        example.factory.handle(&first().numbered(2), 1).await.unwrap();
+        example.factory.handle(&first().numbered(TURNS + 1), 1).await.unwrap();
         assert_eq!(record(&example).await.status(), ItemStatus::Open);
         for build in others {
             let end = |build: &mut BuildRecord| {
@@ -250,7 +264,7 @@ mod with_a_ledger {
             };
             example.factory.ledger.update(&key(build), end).await.unwrap();
         }
-        example.factory.handle(&first().numbered(3), 1).await.unwrap();
+        example.factory.handle(&first().numbered(TURNS + 2), 1).await.unwrap();
         assert_eq!(failure(&example).await.code, UNUSABLE_CONFIGURATION);
     }
 
@@ -303,7 +317,7 @@ mod with_a_ledger {
     #[tokio::test(start_paused = true)]
     async fn a_build_knows_what_the_run_does_beside_it() {
         let (example, builds) = example().await;
-        example.factory.handle(&first(), 1).await.unwrap();
+        begin(&example).await;
         let run = record(&example).await;
         let mut copies: BTreeMap<String, usize> = BTreeMap::new();
         let mut documents = Vec::new();

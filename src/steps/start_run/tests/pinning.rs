@@ -81,10 +81,14 @@ async fn a_run_without_a_commit_keeps_the_newest_of_when_it_began_whatever_is_pu
         let record = story.turn(2).await;
         assert_eq!(record.commit.as_deref(), Some("1111"));
         assert_eq!(*story.repository.fetched.lock().unwrap(), vec![Some("1111".to_owned()); 2]);
+        let mut record = record;
+        for attempt in 3..=6 {
+            record = story.turn(attempt).await;
+        }
         let key = Key::build(&record.run, &record.builds[0].vm_name);
         let (build, _) = story.factory.ledger.read::<BuildRecord>(&key).await.unwrap().unwrap();
         assert_eq!(build.commit.as_deref(), Some("1111"));
-        story.turn(3).await;
+        story.turn(7).await;
         assert_eq!(story.repository.fetched.lock().unwrap().len(), 2, "its files are pinned now");
     }
 }
@@ -101,7 +105,10 @@ async fn a_git_host_in_trouble_is_waited_for_as_long_as_it_asks() {
         let wait = state.wake_at - before;
         assert!((least..least * 2).contains(&wait.whole_seconds()), "{wait}");
     }
-    assert!(!story.turn(3).await.builds.is_empty());
+    for attempt in 3..=5 {
+        assert!(story.turn(attempt).await.builds.is_empty());
+    }
+    assert!(!story.turn(6).await.builds.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
