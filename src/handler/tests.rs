@@ -128,12 +128,18 @@ async fn every_path_and_method_answers_a_json_object() {
     }
 }
 
+/// The turns in which a small run plans, and then begins its builds.
+const TURNS: u32 = 5;
+
 #[tokio::test(start_paused = true)]
 async fn a_message_as_the_host_hands_it_over_starts_a_run() {
     let (factory, builds) = example().await;
     let router = router(factory.factory.clone());
-    let (status, told) = post(&router, "start-run", binary(&start_run().to_bytes())).await;
-    assert_eq!(status, 200, "{told}");
+    for attempt in 1..=TURNS {
+        let (status, told) =
+            post(&router, "start-run", binary(&start_run().numbered(attempt).to_bytes())).await;
+        assert_eq!(status, 200, "{told}");
+    }
     let listed = factory.factory.ledger.builds(&start_run().run).await.unwrap();
     assert_eq!(listed.len(), builds);
 }
@@ -252,10 +258,15 @@ async fn a_step_that_cannot_send_fails_and_its_next_delivery_sends_what_was_due(
         parts.clock.clone(),
         parts.factory_lab.clone(),
     );
-    let invocation = binary(&start_run().to_bytes());
+    for attempt in 1..TURNS {
+        let turn = binary(&start_run().numbered(attempt).to_bytes());
+        assert_eq!(post(&router(parts.clone()), "start-run", turn).await.0, 200);
+    }
+    let before = factory.messages();
+    let invocation = binary(&start_run().numbered(TURNS).to_bytes());
     let (status, told) = post(&router(Arc::new(closed)), "start-run", invocation.clone()).await;
     assert_eq!((status, told.as_str()), (500, "cannot send to queue create-vm: the namespace is full"));
-    let sent = || factory.messages();
+    let sent = || factory.messages() - before;
     assert_eq!(sent(), 0);
     assert_eq!(post(&router(parts.clone()), "start-run", invocation).await.0, 200);
     assert_eq!(sent(), builds as u64 + 1, "the builds' first messages and the run's next");
