@@ -2,7 +2,12 @@
 
 use serde::Serialize;
 
-use super::{asked_for, decisions::Ground, find_factory_lab, lab_plans, wanted};
+use super::{
+    asked_for,
+    decisions::Ground,
+    lab_plans,
+    planning::{find_factory_lab, wanted},
+};
 use crate::{
     azure::AzureError,
     domain::{Configuration, RunId, messages::StartRun},

@@ -1,8 +1,12 @@
 #[cfg(feature = "dev")]
 mod pinning;
 
-use super::*;
-use crate::ledger::Ending;
+use super::{builds::UNUSABLE_CONFIGURATION, planning::factory_lab, *};
+use crate::{
+    domain::{ImagePath, LabId, config::ConfigurationFiles},
+    ledger::{BuildRecord, Ending, Entry, ItemStatus},
+    source::SourceError,
+};
 
 /// A run of so many planned builds with these listings.
 fn standing(planned: usize, builds: &[Entry], copies: &[Entry]) -> Standing {
@@ -348,7 +352,7 @@ mod with_a_ledger {
         };
         let storages = &example.factory.storages;
         let before = calls();
-        try_join_all((0..16).map(|_| storages.get(&lab))).await.unwrap();
+        futures::future::try_join_all((0..16).map(|_| storages.get(&lab))).await.unwrap();
         assert_eq!(calls() - before, 3, "the lab, its account and its key");
         storages.forget(&[]);
         storages.get(&lab).await.unwrap();
