@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::{Envelope, Factory, StepError, Told, cleanup::lost::awaited_of_run, start_run, turn};
+use super::{
+    Envelope, Factory, OutboxError, StepError, Told, cleanup::lost::awaited_of_run, start_run, turn,
+};
 use crate::{
     azure::{AzureError, ErrorKind},
     domain::{
@@ -135,6 +137,12 @@ async fn begin<R: Record>(
     let Some((record, _)) = factory.ledger.read::<R>(key).await? else { return Ok(unknown()) };
     match judge(&record, &rerun.id) {
         Verdict::Begin => {}
+        // Whoever began it may have died before this.
+        Verdict::Begun => {
+            overtake(factory, message).await?;
+            reopen(factory, message).await?;
+            return Ok((Verdict::Begun, awaited(&record, message.queue())));
+        }
         verdict => return Ok((verdict, awaited(&record, message.queue()))),
     }
     reopen(factory, message).await?;
@@ -149,7 +157,9 @@ async fn begin<R: Record>(
         begins
     };
     let stored = factory.ledger.update::<R>(key, change).await?;
-    // The run may have looked between the two and ended again.
+    if verdict == Verdict::Begin {
+        overtake(factory, message).await?;
+    }
     reopen(factory, message).await?;
     Ok((verdict, awaited(&stored, message.queue())))
 }
@@ -183,10 +193,38 @@ async fn reopen(factory: &Factory, message: &Message) -> Result<(), AzureError> 
     // Its labs may have been found clean; they are looked into again.
     factory.ledger.forget_sweep(&run.run).await?;
     let envelopes = awaited_of_run(&run).into_iter().map(Envelope::now).collect();
-    factory.outbox.send(envelopes).await.map_err(|error| AzureError {
+    factory.outbox.send(envelopes).await.map_err(not_sent)
+}
+
+/// Overtakes a turn of the run that looked before the item began anew: it would end the run, and cleanup take the item's things away.
+/// A turn that has ended the run already is seen by [`reopen`].
+async fn overtake(factory: &Factory, message: &Message) -> Result<(), AzureError> {
+    let mut goes_on = false;
+    let change = |run: &mut RunRecord| {
+        let state = run.steps.get_mut(&Queue::StartRun).filter(|state| state.ending.is_none());
+        goes_on = state.is_some();
+        if let Some(state) = state {
+            state.written_ahead = state.written_ahead.saturating_add(1);
+        }
+        goes_on
+    };
+    let run = factory.ledger.update::<RunRecord>(&Key::run(&message.run), change).await?;
+    if goes_on { look_again(factory, &run).await } else { Ok(()) }
+}
+
+/// Sends the message for which a run waits, once more: the turn that would send the next one may have been overtaken.
+async fn look_again(factory: &Factory, run: &RunRecord) -> Result<(), AzureError> {
+    let recovery = Some(format!("o{}", factory.clock.now().unix_timestamp()));
+    let envelope = |message| Envelope { message, at: None, recovery: recovery.clone() };
+    let envelopes = awaited_of_run(run).into_iter().map(envelope).collect();
+    factory.outbox.send(envelopes).await.map_err(not_sent)
+}
+
+fn not_sent(error: OutboxError) -> AzureError {
+    AzureError {
         kind: ErrorKind::Transient { retry_after: None },
         ..AzureError::permanent("open the run again", "NotSent", error.to_string())
-    })
+    }
 }
 
 /// Puts a step back to its beginning, and those that follow it to before theirs.
