@@ -79,6 +79,10 @@ impl Key {
     pub fn build(run: &RunId, vm: &VmName) -> Self {
         Self(format!("builds/{run}/{vm}.json"))
     }
+    /// A build's document, of a VM whose name stands in Azure.
+    pub fn build_of(run: &RunId, vm: &str) -> Self {
+        Self(format!("builds/{run}/{vm}.json"))
+    }
     /// A copy's document.
     pub fn copy(run: &RunId, vm: &VmName, lab: &LabId) -> Self {
         Self(format!("copies/{run}/{vm}/{}.json", Self::lab_part(lab)))

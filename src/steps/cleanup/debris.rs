@@ -8,6 +8,7 @@ use super::{DEBRIS_AFTER, Done, Life, Runs, VHD, is_capture};
 use crate::{
     azure::{AzureError, BlobItem, Deployment, Disk, LabAddress, LabVm},
     domain::{RUN_TAG, RunId, VmName, names::PROVENANCE_SUFFIX},
+    ledger::{ItemStatus, Key},
     steps::{Factory, lab_storage::LabStorage, tags},
 };
 
@@ -25,6 +26,14 @@ pub(super) async fn remove(factory: &Factory, storage: &LabStorage, runs: &Runs,
     let vms = factory.azure.lab_vms(lab).await;
     let vms = done.note("the factory lab's VMs", vms).unwrap_or_default();
     for vm in vms.iter().filter(|vm| is_debris(vm, runs, factory.clock.now())) {
+        let run = tags::get(&vm.tags, RUN_TAG).and_then(|run| RunId::parse(run).ok());
+        let begun = match &run {
+            Some(run) => began_anew(factory, run, &vm.name).await,
+            None => Ok(false),
+        };
+        if done.note(&vm.name, begun) != Some(false) {
+            continue;
+        }
         let result = remove_vm(factory, lab, vm).await;
         if let Some(removed) = done.note(&vm.name, result) {
             done.removed.push(removed);
@@ -34,6 +43,12 @@ pub(super) async fn remove(factory: &Factory, storage: &LabStorage, runs: &Runs,
     done.note("the factory lab's VHDs", result);
     let result = remove_deployments(factory, lab, &vms, runs, done).await;
     done.note("the factory lab's deployments", result);
+}
+
+/// Whether a person had the build begin anew since this tick read how it stands.
+async fn began_anew(factory: &Factory, run: &RunId, vm: &str) -> Result<bool, AzureError> {
+    let is_open = async |key: Key| Ok(factory.ledger.status(&key).await? == Some(ItemStatus::Open));
+    Ok(is_open(Key::run(run)).await? && is_open(Key::build_of(run, vm)).await?)
 }
 
 /// Whether a VM is ours and belongs to nothing that goes on.
@@ -191,6 +206,11 @@ async fn remove_deployments(
     let (subscription, group) = (&lab.subscription_id, &lab.resource_group);
     let entries = factory.azure.deployments(subscription, group).await?;
     for (name, action) in stray(&entries, vms, runs, factory.clock.now()) {
+        if let Some((run, vm)) = parts(name, runs).filter(|_| action == Action::Cancel)
+            && began_anew(factory, &run, vm).await?
+        {
+            continue;
+        }
         let result = match action {
             Action::Cancel => factory.azure.cancel_deployment(subscription, group, name).await,
             Action::Remove => factory.azure.delete_deployment(subscription, group, name).await,

@@ -385,3 +385,46 @@ fn a_refusal_is_kept_for_the_end_and_the_first_one_counts() {
     assert!(done.note("c", refused("Second")).is_none());
     assert!(done.refused.unwrap().to_string().contains("First"));
 }
+
+#[cfg(feature = "dev")]
+#[tokio::test(start_paused = true)]
+async fn the_vm_of_a_build_that_began_anew_since_the_tick_read_the_runs_stays() {
+    use azure_sim::arm::{OsType, VirtualMachineSpec};
+    use serde_json::Map;
+
+    use crate::{domain::messages::StartRun, steps::fixtures::example};
+
+    let (example, _) = example().await;
+    let factory = &example.factory;
+    let start = StartRun::of_everything(crate::domain::RunReason::Manual);
+    let first = Message::first(run(), Step::StartRun(start));
+    for attempt in 1..=5 {
+        factory.handle(&first.numbered(attempt), 1).await.unwrap();
+    }
+    let (record, _) = factory.ledger.read::<RunRecord>(&Key::run(&run())).await.unwrap().unwrap();
+    let lab = factory.factory_lab.clone().unwrap();
+    let storage = factory.storages.get(&lab).await.unwrap();
+    let vm = VirtualMachineSpec {
+        name: record.builds[0].vm_name.to_string(),
+        tags: Map::from_iter([(RUN_TAG.to_owned(), run().as_str().into())]),
+        created: NOW,
+        os: OsType::Linux,
+        properties: Map::new(),
+        failed: false,
+    };
+    example.sim.world().add_virtual_machine(&storage.lab.address.id(), vm).unwrap();
+    // As the tick knows them, the run and its build have ended.
+    let runs = Runs { ended: BTreeMap::from([(run(), ago(600))]), ..Runs::default() };
+    let mut done = Done::default();
+    debris::remove(factory, &storage, &runs, &mut done).await;
+    assert!(done.removed.is_empty() && done.refused.is_none(), "{done:?}");
+
+    let end = |build: &mut BuildRecord| {
+        build.steps = with([(Queue::CreateVm, failed(NOW)), (Queue::DeleteVm, succeeded(NOW))]);
+        true
+    };
+    let key = Key::build(&run(), &record.builds[0].vm_name);
+    factory.ledger.update::<BuildRecord>(&key, end).await.unwrap();
+    debris::remove(factory, &storage, &runs, &mut done).await;
+    assert_eq!(done.removed, [format!("VM {}", record.builds[0].vm_name)]);
+}
