@@ -229,13 +229,15 @@ fn print_outcome(outcome: &Outcome, now: OffsetDateTime, speed: f64, is_last: bo
     } else {
         println!("left behind: {}", serde_json::to_string_pretty(&outcome.leftovers)?);
     }
+    // A run that made nothing has no critical path.
+    let ratio = outcome.virtual_seconds / outcome.critical_path_seconds;
+    let ratio = if ratio.is_finite() { format!(", {ratio:.2} of the critical path") } else { String::new() };
     println!(
-        "run {} {} in {:.0} minutes of Azure's time ({:.0} s here), {:.2} of the critical path",
+        "run {} {} in {:.0} minutes of Azure's time ({:.0} s here){ratio}",
         run.id,
         run.status.word(),
         outcome.virtual_seconds / 60.0,
         outcome.virtual_seconds / speed,
-        outcome.virtual_seconds / outcome.critical_path_seconds,
     );
     if let Some(bytes) = outcome.counts.handler_peak_memory_bytes {
         println!("the handler took at most {:.1} MiB of memory", bytes as f64 / f64::from(1 << 20));
