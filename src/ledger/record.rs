@@ -201,6 +201,9 @@ pub struct Facts {
     /// Its place in the row of what is to be registered in its subscription.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub registers_at: Option<OffsetDateTime>,
+    /// When it was last asked for to be registered as a custom image.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub registered_at: Option<OffsetDateTime>,
     /// The custom image's resource id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub custom_image_id: Option<String>,

@@ -30,6 +30,8 @@ const LATE_FIRST_LOOK: Duration = Duration::from_secs(310);
 const REGISTERING: Bounds = Bounds::seconds(60, 300);
 /// A broken VHD was deleted; its copy is begun again.
 const AFTER_BROKEN: Duration = Duration::from_secs(5);
+/// An image whose registration was asked for may be there, and not be seen, for so long.
+const UNSEEN_FOR: time::Duration = time::Duration::minutes(10);
 /// A failed custom image was deleted; Azure needs about a minute.
 const AFTER_DELETION: Duration = Duration::from_secs(30);
 /// The source's SAS outlives the copy's deadline by this, so that it never expires under a copy that may still succeed.
@@ -200,6 +202,10 @@ impl ItemStep for CopyImage {
         let (lab, image_name) = (&storage.lab.address, record.image_name.as_str());
         let image = factory.azure.custom_image(lab, image_name).await?;
         let image = image.filter(|image| tags::made_by(&image.tags, &record.run));
+        let asked = state.facts.registered_at;
+        if image.is_none() && asked.is_some_and(|at| factory.clock.now() - at < UNSEEN_FOR) {
+            return Ok(TakenBack::Goes(AFTER_DELETION));
+        }
         storage.discard(&record.vhd()).await?;
         match image {
             // Only its VHD could not be deleted in time. It may be the lab's only good one.
@@ -382,6 +388,7 @@ async fn register(
         // DevTest Labs knows "sysprepped" for Windows alone.
         sys_prep: record.os_type == OsType::Windows,
     };
+    state.facts.registered_at = Some(factory.clock.now());
     let started =
         factory.azure.put_custom_image(&storage.lab.address, record.image_name.as_str(), &spec).await?;
     state.facts.operation = match started {

@@ -250,7 +250,7 @@ fn judge_builds(scenario: &Scenario, ended: &Ended, watch: &Watch) {
     // What was taken back is built anew: the newest image is another one.
     let is_back = |run: &PlannedRun| run.changes.contains(&Change::Back);
     let wanted = scenario.runs.iter().any(|run| run.force || is_back(run))
-        || scenario.people.iter().any(|act| matches!(act.deed, Deed::Rerun { .. } | Deed::Cancel(_)));
+        || scenario.people.iter().any(|act| matches!(act.deed, Deed::Cancel(_)));
     let gone = [Chance::VhdGone, Chance::LabGone];
     let is_lost = ended.struck.iter().any(|struck| gone.contains(&struck.chance));
     let mut made = BTreeMap::new();
@@ -376,11 +376,8 @@ fn excused(scenario: &Scenario, ended: &Ended, twin: &Ended) -> BTreeSet<(String
                 Deed::Ignore { image: index, .. } => {
                     scenario.images.get(index).is_some_and(|ignored| ignored.path == image.path)
                 }
-                // It depends on the moment what is left to cancel, or has failed and is run again.
+                // It depends on the moment what is left to cancel.
                 Deed::Cancel(_) => true,
-                Deed::Rerun { image: index, .. } => {
-                    scenario.images.get(index).is_some_and(|again| again.path == image.path)
-                }
             });
             if unplanned || taken || touched || gone.lab(&key) || gone.factory_lab() {
                 excused.insert((key.clone(), path));

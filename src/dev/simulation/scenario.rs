@@ -167,15 +167,6 @@ pub enum Deed {
     AskToPin(usize),
     /// Cancels a run.
     Cancel(usize),
-    /// Asks for one step of a run's image again: its build, or its copy into a lab.
-    Rerun {
-        /// The run.
-        run: usize,
-        /// The image.
-        image: usize,
-        /// The lab; the build where `None`.
-        lab: Option<usize>,
-    },
 }
 
 /// How large stories are; drawn where `None`.
@@ -333,7 +324,7 @@ impl Scenario {
             Deed::MakeFormula(old) => self.make_formula(world, *old),
             Deed::MakeVm(old) => self.make_vm(world, *old),
             // These are messages to the factory.
-            Deed::AskToPin(_) | Deed::Cancel(_) | Deed::Rerun { .. } => {}
+            Deed::AskToPin(_) | Deed::Cancel(_) => {}
             Deed::Ignore { run, image } => {
                 if let Some(id) = self.factory_vm(*run, *image)
                     && let Some((lab, vm)) = id.split_once("/virtualmachines/")
@@ -507,12 +498,9 @@ fn commits(story: &mut Scenario, random: &mut ChaCha8Rng) {
     }
     if random.random_bool(0.25) {
         let run = random.random_range(0..story.runs.len());
-        let (image, lab) = (random.random_range(0..images), random.random_range(0..story.labs.len()));
-        let deed = match random.random_range(0..6) {
+        let deed = match random.random_range(0..3) {
             0 | 1 => Deed::Cancel(run),
-            2 => Deed::AskToPin(random.random_range(0..story.history.len().max(1))),
-            3 => Deed::Rerun { run, image, lab: None },
-            _ => Deed::Rerun { run, image, lab: Some(lab) },
+            _ => Deed::AskToPin(random.random_range(0..story.history.len().max(1))),
         };
         let after = Duration::from_secs(random.random_range(0..6 * 3600));
         story.people.push(Act { after, deed });
