@@ -77,7 +77,7 @@ impl Key {
     }
     /// A build's document.
     pub fn build(run: &RunId, vm: &VmName) -> Self {
-        Self(format!("builds/{run}/{vm}.json"))
+        Self::build_of(run, vm.as_str())
     }
     /// A build's document, of a VM whose name stands in Azure.
     pub fn build_of(run: &RunId, vm: &str) -> Self {

@@ -73,6 +73,13 @@ pub struct LabPlan {
     pub unknown: Option<String>,
 }
 
+impl LabPlan {
+    /// Nothing is done in this lab.
+    pub fn of(lab: LabId) -> Self {
+        Self { lab, images: Vec::new(), retires: Vec::new(), kept: Vec::new(), held: None, unknown: None }
+    }
+}
+
 /// Whether an image is brought to a lab, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

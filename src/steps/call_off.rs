@@ -10,7 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use time::Duration;
 
 use super::{
-    Envelope, Factory,
+    Envelope, Factory, OutboxError,
     cleanup::lost::{awaited_of_build, awaited_of_copy, awaited_of_run},
 };
 use crate::{
@@ -181,7 +181,7 @@ fn is_going_well(state: &StepState) -> bool {
 }
 
 /// Sends again what steps wait for. The copy that they wait for comes as well, later, and finds them ended.
-async fn wake(factory: &Factory, awaited: Vec<Message>, slot: Duration) -> Result<(), AzureError> {
+pub(super) async fn wake(factory: &Factory, awaited: Vec<Message>, slot: Duration) -> Result<(), AzureError> {
     let now = factory.clock.now();
     let at = slot.is_positive().then(|| now + slot);
     // Not the MessageId under which the message waits already, which duplicate detection remembers.
@@ -192,8 +192,13 @@ async fn wake(factory: &Factory, awaited: Vec<Message>, slot: Duration) -> Resul
     if envelopes.is_empty() {
         return Ok(());
     }
-    factory.outbox.send(envelopes).await.map_err(|error| AzureError {
+    factory.outbox.send(envelopes).await.map_err(not_sent)
+}
+
+/// A step cannot be woken now: whoever wants it tries again.
+pub(super) fn not_sent(error: OutboxError) -> AzureError {
+    AzureError {
         kind: ErrorKind::Transient { retry_after: None },
-        ..AzureError::permanent("wake what was called off", "NotSent", error.to_string())
-    })
+        ..AzureError::permanent("wake a step", "NotSent", error.to_string())
+    }
 }

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::{
-    Envelope, Factory, OutboxError, StepError, Told, cleanup::lost::awaited_of_run, start_run, turn,
-};
+use super::{Envelope, Factory, StepError, Told, call_off, cleanup::lost::awaited_of_run, start_run, turn};
 use crate::{
     azure::{AzureError, ErrorKind},
     domain::{
@@ -193,7 +191,7 @@ async fn reopen(factory: &Factory, message: &Message) -> Result<(), AzureError> 
     // Its labs may have been found clean; they are looked into again.
     factory.ledger.forget_sweep(&run.run).await?;
     let envelopes = awaited_of_run(&run).into_iter().map(Envelope::now).collect();
-    factory.outbox.send(envelopes).await.map_err(not_sent)
+    factory.outbox.send(envelopes).await.map_err(call_off::not_sent)
 }
 
 /// Overtakes a turn of the run that looked before the item began anew: it would end the run, and cleanup take the item's things away.
@@ -209,22 +207,11 @@ async fn overtake(factory: &Factory, message: &Message) -> Result<(), AzureError
         goes_on
     };
     let run = factory.ledger.update::<RunRecord>(&Key::run(&message.run), change).await?;
-    if goes_on { look_again(factory, &run).await } else { Ok(()) }
-}
-
-/// Sends the message for which a run waits, once more: the turn that would send the next one may have been overtaken.
-async fn look_again(factory: &Factory, run: &RunRecord) -> Result<(), AzureError> {
-    let recovery = Some(format!("o{}", factory.clock.now().unix_timestamp()));
-    let envelope = |message| Envelope { message, at: None, recovery: recovery.clone() };
-    let envelopes = awaited_of_run(run).into_iter().map(envelope).collect();
-    factory.outbox.send(envelopes).await.map_err(not_sent)
-}
-
-fn not_sent(error: OutboxError) -> AzureError {
-    AzureError {
-        kind: ErrorKind::Transient { retry_after: None },
-        ..AzureError::permanent("open the run again", "NotSent", error.to_string())
+    if goes_on {
+        // The turn that would send the run's next message may be the overtaken one.
+        call_off::wake(factory, awaited_of_run(&run), time::Duration::ZERO).await?;
     }
+    Ok(())
 }
 
 /// Puts a step back to its beginning, and those that follow it to before theirs.

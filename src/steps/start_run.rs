@@ -123,7 +123,7 @@ impl ItemStep for Run {
         if let Some(start) = &record.asked {
             return Ok(match plan(factory, record, start).await? {
                 // The next turn writes the builds down.
-                Planned::Run | Planned::Partly => Next::wait(AT_ONCE, "its plan"),
+                Planned::Whole | Planned::Partly => Next::wait(AT_ONCE, "its plan"),
                 Planned::Failed(failure) => Next::Failed(failure),
                 Planned::After(run) => {
                     let waiting_for = format!("run {run}, which was asked for earlier, to plan");

@@ -52,6 +52,11 @@ pub fn get<'a>(tags: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str
     tags.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
+/// The run that made this, if it says one.
+pub fn run(tags: &BTreeMap<String, String>) -> Option<RunId> {
+    RunId::parse(get(tags, RUN_TAG)?).ok()
+}
+
 /// Whether `run` made this.
 pub fn made_by(tags: &BTreeMap<String, String>, run: &RunId) -> bool {
     get(tags, RUN_TAG).is_some_and(|value| value == run.as_str())

@@ -37,6 +37,28 @@ fn standing(factory: &Factory, (subscription, lab): (&str, &str)) -> Vec<String>
     images.iter().map(|image| image.name.clone()).collect()
 }
 
+/// A factory in a world of two labs, the second of which its configuration does not know; and the configuration that does.
+async fn with_one_lab_of_two() -> (Factory, Files) {
+    let both = Files::new();
+    let world = Configuration::load(&both.to_files()).0.unwrap();
+    let mut files = Files::new();
+    files.labs.truncate(1);
+    (Factory::in_world_of(&world, files.to_files(), 1).await, both)
+}
+
+/// Lets another run begin after `change`, five minutes into the one that goes on, and both come to their end.
+async fn meanwhile(factory: &Factory, name: &'static str, change: impl FnOnce(&Factory) + Send + 'static) {
+    factory.after(Duration::from_secs(300), move |factory| {
+        let factory = factory.clone();
+        change(&factory);
+        tokio::spawn(async move {
+            factory.host.start(&Factory::run_id(name), everything()).await.unwrap();
+        });
+    });
+    factory.host.clock().sleep(Duration::from_secs(1)).await;
+    factory.settle().await;
+}
+
 #[test]
 fn a_run_of_what_has_not_changed_does_nothing_and_says_so() {
     scenario(async {
@@ -87,11 +109,7 @@ fn only_what_changed_is_built_and_the_image_says_why_in_the_report() {
 #[test]
 fn a_lab_that_is_new_receives_the_images_that_stand_without_a_build() {
     scenario(async {
-        let both = Files::new();
-        let world = Configuration::load(&both.to_files()).0.unwrap();
-        let mut files = Files::new();
-        files.labs.truncate(1);
-        let factory = Factory::in_world_of(&world, files.to_files(), 1).await;
+        let (factory, both) = with_one_lab_of_two().await;
         let first = factory.run_asked("first", everything()).await;
         factory.assert_succeeded(&first);
         assert!(standing(&factory, (OTHER_SUBSCRIPTION, DATA)).is_empty());
@@ -144,21 +162,12 @@ fn two_runs_of_one_configuration_at_once_build_it_once() {
 #[test]
 fn a_lab_that_only_the_second_of_two_runs_knows_gets_what_the_first_is_building() {
     scenario(async {
-        let both = Files::new();
-        let world = Configuration::load(&both.to_files()).0.unwrap();
-        let mut files = Files::new();
-        files.labs.truncate(1);
-        let factory = Factory::in_world_of(&world, files.to_files(), 1).await;
+        let (factory, both) = with_one_lab_of_two().await;
         factory.host.start(&Factory::run_id("first"), everything()).await.unwrap();
-        factory.after(Duration::from_secs(300), move |factory| {
-            let factory = factory.clone();
-            factory.host.folder.change(|folder| *folder = both.to_files());
-            tokio::spawn(async move {
-                factory.host.start(&Factory::run_id("second"), everything()).await.unwrap();
-            });
-        });
-        factory.host.clock().sleep(Duration::from_secs(1)).await;
-        factory.settle().await;
+        meanwhile(&factory, "second", move |factory| {
+            factory.host.folder.change(|folder| *folder = both.to_files())
+        })
+        .await;
         let second = factory.outcome(&Factory::run_id("second")).await;
         factory.assert_succeeded(&second);
         assert_eq!(vms(&factory), 2);
@@ -174,15 +183,7 @@ fn a_second_commit_supersedes_what_the_first_has_not_captured() {
     scenario(async {
         let factory = Factory::new(&Files::new()).await;
         factory.host.start(&Factory::run_id("first"), everything()).await.unwrap();
-        factory.after(Duration::from_secs(300), |factory| {
-            let factory = factory.clone();
-            factory.salt("second");
-            tokio::spawn(async move {
-                factory.host.start(&Factory::run_id("second"), everything()).await.unwrap();
-            });
-        });
-        factory.host.clock().sleep(Duration::from_secs(1)).await;
-        factory.settle().await;
+        meanwhile(&factory, "second", |factory| factory.salt("second")).await;
         let first = factory.outcome(&Factory::run_id("first")).await;
         let second = factory.outcome(&Factory::run_id("second")).await;
         factory.assert_succeeded(&second);
@@ -204,15 +205,10 @@ fn a_commit_that_is_taken_back_keeps_the_images_that_stand_and_stops_what_is_bei
         let first = factory.run_asked("first", everything()).await;
         factory.salt("wrong");
         factory.host.start(&Factory::run_id("wrong"), everything()).await.unwrap();
-        factory.after(Duration::from_secs(300), |factory| {
-            let factory = factory.clone();
-            factory.host.folder.change(|folder| *folder = Files::new().to_files());
-            tokio::spawn(async move {
-                factory.host.start(&Factory::run_id("right"), everything()).await.unwrap();
-            });
-        });
-        factory.host.clock().sleep(Duration::from_secs(1)).await;
-        factory.settle().await;
+        meanwhile(&factory, "right", |factory| {
+            factory.host.folder.change(|folder| *folder = Files::new().to_files())
+        })
+        .await;
         let [wrong, right] = [
             factory.outcome(&Factory::run_id("wrong")).await,
             factory.outcome(&Factory::run_id("right")).await,

@@ -26,8 +26,7 @@ pub(super) async fn remove(factory: &Factory, storage: &LabStorage, runs: &Runs,
     let vms = factory.azure.lab_vms(lab).await;
     let vms = done.note("the factory lab's VMs", vms).unwrap_or_default();
     for vm in vms.iter().filter(|vm| is_debris(vm, runs, factory.clock.now())) {
-        let run = tags::get(&vm.tags, RUN_TAG).and_then(|run| RunId::parse(run).ok());
-        let begun = match &run {
+        let begun = match &tags::run(&vm.tags) {
             Some(run) => began_anew(factory, run, &vm.name).await,
             None => Ok(false),
         };

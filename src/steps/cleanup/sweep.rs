@@ -10,7 +10,7 @@ use time::Duration;
 use super::{CleanupError, Done, Life, Runs, VHD, is_capture};
 use crate::{
     azure::{AzureError, CustomImage},
-    domain::{IMAGE_PATH_TAG, ImagePath, KEEP_TAG, LabId, RUN_TAG, RunId, VmName, names::lab_hash},
+    domain::{IMAGE_PATH_TAG, ImagePath, KEEP_TAG, LabId, RunId, VmName, names::lab_hash},
     ledger::{CopyRecord, ItemStatus, Key, Record as _, RunRecord, Sweep},
     steps::{Factory, lab_storage::LabStorage, tags},
 };
@@ -171,7 +171,7 @@ pub(super) fn unfinished(image: &CustomImage, lab: &LabId, runs: &Runs) -> Optio
     if is_kept || !(is("Failed") || is("Creating") || image.is_being_deleted()) {
         return None;
     }
-    let run = RunId::parse(tags::get(&image.tags, RUN_TAG)?).ok()?;
+    let run = tags::run(&image.tags)?;
     let path = ImagePath::parse(tags::get(&image.tags, IMAGE_PATH_TAG)?).ok()?;
     let vm = VmName::derive(&run, &path);
     let is_over = runs.of_copy(&run, vm.as_str(), &Key::lab_part(lab)) == Life::Over;

@@ -73,7 +73,7 @@ impl ItemStep for InFactory {
 
         for name in retiring(&verdicts) {
             let Some(image) = images.iter_mut().find(|image| image.name == name) else { continue };
-            if let Some(run) = run_of(image)
+            if let Some(run) = tags::run(&image.tags)
                 && run != record.run
                 && factory.ledger.status(&Key::run(&run)).await? == Some(ItemStatus::Open)
             {
@@ -154,10 +154,6 @@ async fn reused_by_others(
         }
     }
     Ok(())
-}
-
-fn run_of(image: &StandingImage) -> Option<RunId> {
-    RunId::parse(tags::get(&image.tags, crate::domain::RUN_TAG)?).ok()
 }
 
 /// Deletes a VHD, unless somebody pinned it since the blobs were listed.

@@ -39,19 +39,19 @@ pub(super) async fn prepare_builds(
     };
     drop(files);
     supersede(factory, record).await?;
-    let reused = match record.builds.iter().any(|build| build.reuses.is_some()) {
-        true => lab_plans::labs_of_reused(factory, &record.run, &record.labs).await?,
-        false => BTreeMap::new(),
-    };
-    let reuses = |path: &ImagePath| {
-        record.builds.iter().any(|build| build.image_path == *path && build.reuses.is_some())
-    };
+    let mut reused = BTreeMap::new();
+    if record.builds.iter().any(|build| build.reuses.is_some()) {
+        let labs: Vec<&LabId> = record.labs.iter().collect();
+        let mut brought = lab_plans::brought(factory, &record.run, &labs).await?;
+        let of_others = record.builds.iter().filter(|build| build.reuses.is_some());
+        reused.extend(of_others.filter_map(|build| brought.remove_entry(&build.image_path)));
+    }
     let subscriptions: BTreeMap<&ImagePath, Vec<&LabId>> = configuration
         .subscriptions()
         .into_iter()
         .map(|subscription| match reused.get(subscription.image_path) {
-            Some(labs) if reuses(subscription.image_path) => (subscription.image_path, labs.iter().collect()),
-            _ => (subscription.image_path, subscription.labs),
+            Some(labs) => (subscription.image_path, labs.iter().collect()),
+            None => (subscription.image_path, subscription.labs),
         })
         .collect();
     let copies = copies_by_subscription(record, &subscriptions);

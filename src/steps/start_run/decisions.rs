@@ -90,10 +90,8 @@ pub async fn captured(storage: &LabStorage) -> Result<Vec<StandingImage>, AzureE
 fn newest(images: &[StandingImage], paths: &BTreeSet<&ImagePath>) -> BTreeMap<ImagePath, CapturedImage> {
     let mut newest: BTreeMap<ImagePath, CapturedImage> = BTreeMap::new();
     for image in images {
-        let run = tags::get(&image.tags, crate::domain::RUN_TAG).and_then(|run| RunId::parse(run).ok());
-        let (Some(path), Some(run)) = (image.path().filter(|path| paths.contains(path)), run) else {
-            continue;
-        };
+        let path = image.path().filter(|path| paths.contains(path));
+        let (Some(path), Some(run)) = (path, tags::run(&image.tags)) else { continue };
         let Some(image_name) = ImageName::read(&image.name) else { continue };
         let found =
             CapturedImage { image_name, run, started_at: image.born(), inputs: tags::inputs(&image.tags) };

@@ -57,16 +57,8 @@ pub async fn plan(
     if !done.contains(&key) {
         ledger.keep_lab_plan(&key, of_factory_lab(ground, plan).await?).await?;
     }
-    let mut labs: BTreeMap<ImagePath, Vec<LabId>> = BTreeMap::new();
-    for together in receives.chunks(LABS_READ_AT_ONCE) {
-        let keys = together.iter().map(|(lab, _)| Key::lab_plan(&plan.run, lab)).collect::<Vec<_>>();
-        for plan in try_join_all(keys.iter().map(|key| ledger.lab_plan(key))).await?.into_iter().flatten() {
-            for image in plan.images.into_iter().filter(|image| image.copies) {
-                labs.entry(image.image_path).or_default().push(plan.lab.clone());
-            }
-        }
-    }
-    Ok(Some(labs))
+    let labs: Vec<&LabId> = receives.iter().map(|(lab, _)| *lab).collect();
+    brought(ground.factory, &plan.run, &labs).await.map(Some)
 }
 
 /// The same, written down nowhere: the plans of the labs, and that of the factory lab's VHDs.
@@ -169,12 +161,9 @@ async fn of_lab(
         LabImagePlan { image_path, image_name, copies, reason }
     };
     let mut plan = LabPlan {
-        lab: lab.clone(),
         images: images.iter().map(decide).collect(),
-        retires: Vec::new(),
-        kept: Vec::new(),
-        held: None,
         unknown: found.as_ref().err().map(ToString::to_string),
+        ..LabPlan::of(lab.clone())
     };
     if let Ok((standing, users)) = found {
         let standing: Vec<StandingImage> = standing.iter().map(|image| users.standing(image)).collect();
@@ -259,35 +248,31 @@ fn to_be(ground: &Ground<'_>, image: &ImagePlan) -> StandingImage {
 /// The same for the factory lab's captured VHDs.
 async fn of_factory_lab(ground: &Ground<'_>, plan: &RunPlan) -> Result<LabPlan, AzureError> {
     let built: Vec<&ImagePlan> = plan.images.iter().filter(|image| image.action == Action::Build).collect();
-    let mut of_vhds = LabPlan {
-        lab: ground.factory_lab.clone(),
-        images: Vec::new(),
-        retires: Vec::new(),
-        kept: Vec::new(),
-        held: None,
-        unknown: None,
-    };
+    let mut of_vhds = LabPlan::of(ground.factory_lab.clone());
     if !built.is_empty() {
         retire(ground, &captured(ground.storage).await?, &built, &mut of_vhds);
     }
     Ok(of_vhds)
 }
 
-/// Which labs a planned run brings the images of other runs to: its labs' plans know.
+/// Which labs a run brings each image to: the plans of these labs know.
 ///
 /// # Errors
 /// As any call of the ledger.
-pub async fn labs_of_reused(
+pub async fn brought(
     factory: &Factory,
     run: &RunId,
-    labs: impl IntoIterator<Item = &LabId>,
+    labs: &[&LabId],
 ) -> Result<BTreeMap<ImagePath, Vec<LabId>>, AzureError> {
-    let mut receives: BTreeMap<ImagePath, Vec<LabId>> = BTreeMap::new();
-    for lab in labs {
-        let Some(plan) = factory.ledger.lab_plan(&Key::lab_plan(run, lab)).await? else { continue };
-        for image in plan.images.into_iter().filter(|image| image.copies) {
-            receives.entry(image.image_path).or_default().push(lab.clone());
+    let mut brought: BTreeMap<ImagePath, Vec<LabId>> = BTreeMap::new();
+    for together in labs.chunks(LABS_READ_AT_ONCE) {
+        let keys: Vec<Key> = together.iter().map(|lab| Key::lab_plan(run, lab)).collect();
+        let plans = try_join_all(keys.iter().map(|key| factory.ledger.lab_plan(key))).await?;
+        for plan in plans.into_iter().flatten() {
+            for image in plan.images.into_iter().filter(|image| image.copies) {
+                brought.entry(image.image_path).or_default().push(plan.lab.clone());
+            }
         }
     }
-    Ok(receives)
+    Ok(brought)
 }

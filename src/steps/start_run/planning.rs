@@ -29,7 +29,7 @@ pub(super) const INVALID_CONFIGURATION: &str = "InvalidConfiguration";
 /// What a turn of planning came to.
 pub(super) enum Planned {
     /// The run is planned.
-    Run,
+    Whole,
     /// It cannot be.
     Failed(Failure),
     /// A run that was asked for earlier plans first.
@@ -45,12 +45,10 @@ pub(super) async fn plan(
     start: &StartRun,
 ) -> Result<Planned, AzureError> {
     let mut planned = RunRecord { asked: None, ..record.clone() };
-    let result = match plan_into(factory, &mut planned, start).await? {
-        Part::All => Ok(()),
-        Part::Failed(failure) => Err(failure),
-        Part::After(run) => return Ok(Planned::After(run)),
-        Part::Some => return Ok(Planned::Partly),
-    };
+    let come_to = plan_into(factory, &mut planned, start).await?;
+    if matches!(come_to, Planned::After(_) | Planned::Partly) {
+        return Ok(come_to);
+    }
     let change = |stored: &mut RunRecord| {
         // Another invocation may have planned it meanwhile: then its plan stands.
         let is_first = stored.asked.is_some();
@@ -61,57 +59,50 @@ pub(super) async fn plan(
         is_first
     };
     factory.ledger.update::<RunRecord>(&Key::run(&record.run), change).await?;
-    Ok(match result {
-        Ok(()) => Planned::Run,
-        Err(failure) => Planned::Failed(failure),
-    })
-}
-
-/// How far planning came in a turn.
-enum Part {
-    All,
-    Some,
-    After(RunId),
-    Failed(Failure),
+    Ok(come_to)
 }
 
 /// Pins the configuration and plans from it.
-async fn plan_into(factory: &Factory, record: &mut RunRecord, start: &StartRun) -> Result<Part, AzureError> {
+async fn plan_into(
+    factory: &Factory,
+    record: &mut RunRecord,
+    start: &StartRun,
+) -> Result<Planned, AzureError> {
     let decided = factory.ledger.run_plan(&record.run).await?;
     let mut ahead = Vec::new();
     if decided.is_none() {
         let impatient = factory.clock.now() - record.started_at > PATIENCE;
         match decisions::take_turn(factory, &record.run, impatient).await? {
             Turn::Now(runs) => ahead = runs,
-            Turn::After(run) => return Ok(Part::After(run)),
+            Turn::After(run) => return Ok(Planned::After(run)),
             Turn::PassedBy(later) => {
                 let message =
                     format!("run {later}, which was asked for later, planned first: this one took too long");
-                return Ok(Part::Failed(Failure::new(PASSED_BY, message)));
+                return Ok(Planned::Failed(Failure::new(PASSED_BY, message)));
             }
         }
         if start.only_newest
             && let Some(failure) = newer_commit(factory, record).await?
         {
-            return Ok(Part::Failed(failure));
+            return Ok(Planned::Failed(failure));
         }
     }
     let (configuration, is_pinned_now) = match configuration(factory, record).await? {
         Ok(configuration) => configuration,
-        Err(failure) => return Ok(Part::Failed(failure)),
+        Err(failure) => return Ok(Planned::Failed(failure)),
     };
     if is_pinned_now {
-        return Ok(Part::Some);
+        return Ok(Planned::Partly);
     }
     record.settings = configuration.settings.clone();
     let (lab, storage) = match find_factory_lab(factory, &record.settings).await? {
         Ok(found) => found,
-        Err(failure) => return Ok(Part::Failed(failure)),
+        Err(failure) => return Ok(Planned::Failed(failure)),
     };
     record.factory_lab = Some(lab.clone());
     let wanted = match wanted(&configuration, start.only.as_deref()) {
         Ok(wanted) => wanted,
-        Err(failure) => return Ok(Part::Failed(failure)),
+        Err(failure) => return Ok(Planned::Failed(failure)),
     };
     let ground = Ground {
         factory,
@@ -123,9 +114,9 @@ async fn plan_into(factory: &Factory, record: &mut RunRecord, start: &StartRun) 
     };
     let Some(plan) = decided else {
         factory.ledger.keep_run_plan(ground.decide(&wanted, &ahead).await?).await?;
-        return Ok(Part::Some);
+        return Ok(Planned::Partly);
     };
-    let Some(labs) = lab_plans::plan(&ground, &wanted, &plan).await? else { return Ok(Part::Some) };
+    let Some(labs) = lab_plans::plan(&ground, &wanted, &plan).await? else { return Ok(Planned::Partly) };
     for image in plan.images {
         match labs.get(&image.image_path) {
             Some(labs) => {
@@ -142,7 +133,7 @@ async fn plan_into(factory: &Factory, record: &mut RunRecord, start: &StartRun) 
     }
     let labs: BTreeSet<LabId> = labs.into_values().flatten().collect();
     record.labs = labs.into_iter().collect();
-    Ok(Part::All)
+    Ok(Planned::Whole)
 }
 
 /// The factory lab and its storage.

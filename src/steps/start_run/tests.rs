@@ -3,9 +3,8 @@ mod pinning;
 
 use super::{builds::UNUSABLE_CONFIGURATION, planning::factory_lab, *};
 use crate::{
-    domain::{ImagePath, LabId, config::ConfigurationFiles},
+    domain::{ImagePath, LabId},
     ledger::{BuildRecord, Ending, Entry, ItemStatus},
-    source::SourceError,
 };
 
 /// A run of so many planned builds with these listings.

@@ -7,7 +7,10 @@ use std::{
 
 use super::*;
 use crate::{
-    dev::in_process::InProcess, domain::RunReason, ledger::Record as _, source::Source,
+    dev::in_process::InProcess,
+    domain::{RunReason, config::ConfigurationFiles},
+    ledger::Record as _,
+    source::{Source, SourceError},
     steps::fixtures::example,
 };
 
