@@ -43,7 +43,7 @@ use crate::{
         LabId, Message, RunId, VmName,
         messages::{RetireImages, Step},
     },
-    ledger::{Key, Ledger},
+    ledger::{AuditLine, Key, Ledger},
     source::Source,
 };
 use lab_storage::LabStorages;
@@ -108,17 +108,24 @@ impl Factory {
             return self.take(message).await;
         }
         // Before anything is done: nothing is done that is not on record.
-        if let Err(error) = self.ledger.note_asked(message, self.clock.now()).await {
-            return turn::later(self, message, &error).await;
+        match self.ledger.note_asked(message, self.clock.now()).await {
+            Ok(Some(AuditLine { settled: true, outcome, .. })) => {
+                return Ok(Told(format!("answered before: {}", outcome.unwrap_or_default())));
+            }
+            Ok(_) => {}
+            Err(error) => return turn::later(self, message, &error).await,
         }
-        let told = match &message.rerun {
+        let (told, settled) = match &message.rerun {
             Some(rerun) => rerun::handle(self, message, rerun).await?,
-            None => self.take(message).await?,
+            None => (self.take(message).await?, false),
         };
         if message.rerun.is_some() || !matches!(message.step, Step::StartRun(_)) {
-            // It is done: a word about it that is lost is no reason to do it again.
-            if let Err(error) = self.ledger.note_outcome(message, &told.0).await {
-                warn!(%error, "what came of it is not noted");
+            match self.ledger.note_outcome(message, &told.0, settled).await {
+                // Nothing was done, and a later copy of the message must not do it then.
+                Err(error) if settled => return turn::later(self, message, &error).await,
+                // It is done: a word about it that is lost is no reason to do it again.
+                Err(error) => warn!(%error, "what came of it is not noted"),
+                Ok(()) => {}
             }
         }
         Ok(told)

@@ -30,6 +30,9 @@ pub struct AuditLine {
     /// What came of it, in words; `None` before that is known, and for a run, which has a report of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    /// Whether that is the last word: a later copy of the message is told the same, and does nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settled: bool,
 }
 
 impl AuditLine {
@@ -38,7 +41,14 @@ impl AuditLine {
         let by = message.by()?.to_string();
         let queue = message.queue();
         let what = if message.rerun.is_some() { format!("rerun {queue}") } else { queue.to_string() };
-        Some(Self { at: now, by, what, message: message.numbered(1).to_json(), outcome: None })
+        Some(Self {
+            at: now,
+            by,
+            what,
+            message: message.numbered(1).to_json(),
+            outcome: None,
+            settled: false,
+        })
     }
 }
 
@@ -48,27 +58,40 @@ fn key(message: &Message) -> Key {
 }
 
 impl Ledger {
-    /// Writes down what a person asked for, once; does nothing for a message that no person sent.
+    /// Writes down what a person asked for, once; does nothing for a message that no person sent. Answers the line of an
+    /// earlier copy of the message.
     ///
     /// # Errors
     /// If Blob Storage refuses.
-    pub async fn note_asked(&self, message: &Message, now: OffsetDateTime) -> Result<(), AzureError> {
-        let Some(line) = AuditLine::of(message, now) else { return Ok(()) };
-        created(self.put_line(&key(message), &line, Condition::IfMissing).await)?;
-        Ok(())
+    pub async fn note_asked(
+        &self,
+        message: &Message,
+        now: OffsetDateTime,
+    ) -> Result<Option<AuditLine>, AzureError> {
+        let Some(line) = AuditLine::of(message, now) else { return Ok(None) };
+        let key = key(message);
+        if created(self.put_line(&key, &line, Condition::IfMissing).await)? {
+            return Ok(None);
+        }
+        Ok(self.document(&key).await?.map(|(line, _)| line))
     }
 
-    /// Writes down what came of it; a later word stands for an earlier one's.
+    /// Writes down what came of it; a later word stands for an earlier one's, unless that was the last one.
     ///
     /// # Errors
     /// If Blob Storage refuses.
-    pub async fn note_outcome(&self, message: &Message, outcome: &str) -> Result<(), AzureError> {
+    pub async fn note_outcome(
+        &self,
+        message: &Message,
+        outcome: &str,
+        settled: bool,
+    ) -> Result<(), AzureError> {
         let key = key(message);
         let Some((line, _)) = self.document::<AuditLine>(&key).await? else { return Ok(()) };
-        if line.outcome.as_deref() == Some(outcome) {
+        if line.settled || (line.settled == settled && line.outcome.as_deref() == Some(outcome)) {
             return Ok(());
         }
-        let line = AuditLine { outcome: Some(outcome.to_owned()), ..line };
+        let line = AuditLine { outcome: Some(outcome.to_owned()), settled, ..line };
         self.put_line(&key, &line, Condition::None).await?;
         Ok(())
     }

@@ -508,7 +508,7 @@ pub trait Record: Serialize + serde::de::DeserializeOwned + Clone + Send + Sync 
     fn steps_mut(&mut self) -> &mut BTreeMap<Queue, StepState>;
     /// How the item stands.
     fn status(&self) -> ItemStatus;
-    /// The steps that should be under way or over, each with the moment since when: what was before it ended.
+    /// The steps that should be under way or over, each with the moment since when: what was before it ended. No other may begin.
     fn due(&self) -> Vec<(Queue, OffsetDateTime)>;
     /// The labs whose storage its steps use.
     fn labs(&self) -> Vec<&LabId>;

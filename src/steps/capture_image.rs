@@ -29,8 +29,6 @@ use crate::{
 
 /// While Azure opens or closes a disk's access.
 const DISK_ACCESS_WAIT: Duration = Duration::from_secs(5);
-/// While the VM of a build that was run again is being made.
-const UNTIL_MADE: Duration = Duration::from_secs(60);
 /// Between two looks at a disk that Azure is opening: seconds as a rule.
 const DISK_ACCESS_BOUNDS: Bounds = Bounds::seconds(5, 60).of_elapsed(6);
 /// An open SAS outlives the copy's deadline by this, so that it never expires under a copy that may still succeed.
@@ -61,11 +59,6 @@ impl ItemStep for CaptureImage {
     ) -> Result<Next, AzureError> {
         if let Some(reused) = &record.reuses {
             return reuse::advance(factory, record, reused, state).await;
-        }
-        if !record.step(Queue::CreateVm).is_some_and(StepState::succeeded) {
-            // A late copy of a message of before the build was run again.
-            state.started_at = factory.clock.now();
-            return Ok(Next::wait(UNTIL_MADE, "the VM"));
         }
         let storage = factory.storages.get(&record.factory_lab).await?;
         let vhd = storage.container.properties(&record.plan.image_name.factory_vhd_blob()).await?;

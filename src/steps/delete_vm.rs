@@ -11,15 +11,13 @@ use super::{
 use crate::{
     azure::{AzureError, Deployment, LabVm, Started},
     domain::{Message, Queue},
-    ledger::{BuildRecord, Record as _, StepState},
+    ledger::{BuildRecord, StepState},
 };
 
 /// While Azure deletes a VM.
 const DELETING_VM: Duration = Duration::from_secs(30);
 /// What a look reads: the VM and the deployment.
 const READS: u32 = 2;
-/// While a build that was run again needs its VM.
-const UNTIL_BUILT: Duration = Duration::from_secs(120);
 /// While Azure cancels or deletes a deployment, or gives a disk's SAS back.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -52,11 +50,6 @@ impl ItemStep for DeleteVm {
         record: &BuildRecord,
         state: &mut StepState,
     ) -> Result<Next, AzureError> {
-        if record.captured().is_none() && record.failure().is_none() {
-            // A late copy of a message of before the build was run again: the VM is needed once more.
-            state.started_at = factory.clock.now();
-            return Ok(Next::wait(UNTIL_BUILT, "the build to end"));
-        }
         let azure = &factory.azure;
         let lab = &factory.storages.get(&record.factory_lab).await?.lab.address;
         let (subscription, group) = (&lab.subscription_id, &lab.resource_group);

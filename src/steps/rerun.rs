@@ -36,24 +36,26 @@ enum Verdict {
     Leave(String),
 }
 
-/// Handles a message that asks for a rerun.
+/// Handles a message that asks for a rerun. Answers whether that is settled: nothing was done, and nothing is to be done should the
+/// same message come again once things stand otherwise.
 ///
 /// # Errors
 /// If the ledger refuses for good, or a message cannot be sent.
-pub async fn handle(factory: &Factory, message: &Message, rerun: &Rerun) -> Result<Told, StepError> {
+pub async fn handle(factory: &Factory, message: &Message, rerun: &Rerun) -> Result<(Told, bool), StepError> {
+    let open = |told| Ok((Told(told), false));
     match take(factory, message, rerun).await {
         Ok((Verdict::Begin | Verdict::Begun, attempt)) => {
             let own = Message { rerun: None, ..message.numbered(attempt) };
             let told = Box::pin(factory.take(&own)).await?;
-            Ok(Told(format!("{} begins anew: {}", message.queue(), told.0)))
+            open(format!("{} begins anew: {}", message.queue(), told.0))
         }
         Ok((Verdict::Wait(reason), _)) => {
             let next = message.numbered(message.attempt.saturating_add(1));
             factory.outbox.send(vec![Envelope::at(next, factory.clock.now() + UNTIL_ENDED)]).await?;
-            Ok(Told(format!("waits: {reason}")))
+            open(format!("waits: {reason}"))
         }
-        Ok((Verdict::Leave(reason), _)) => Ok(Told(format!("nothing is done: {reason}"))),
-        Err(error) => turn::later(factory, message, &error).await,
+        Ok((Verdict::Leave(reason), _)) => Ok((Told(format!("nothing is done: {reason}")), true)),
+        Err(error) => Ok((turn::later(factory, message, &error).await?, false)),
     }
 }
 

@@ -160,14 +160,23 @@ enum Place {
     Turn(Box<StepState>),
     /// The message was handled; what it sent may not have gone out.
     Repeat(Box<StepState>),
-    /// The message was handled long ago.
+    /// The message was handled long ago, or belongs to an earlier life of a step that is not due again yet.
     Stale,
 }
 
+/// Whether a step has begun or is to begin. One that has not may have had another life, before the item was run again.
+fn is_due<R: Record>(record: &R, step: Queue) -> bool {
+    record.step(step).is_some() || record.due().iter().any(|(due, _)| *due == step)
+}
+
 /// Decides whose turn it is. `state.attempt` is the number of the message that the step waits for, or that ended it.
-fn place(state: Option<&StepState>, attempt: u32, now: OffsetDateTime) -> Place {
-    let Some(state) = state else {
-        return Place::Turn(Box::new(StepState::begin(now)));
+fn place<R: Record>(record: &R, step: Queue, attempt: u32, now: OffsetDateTime) -> Place {
+    let Some(state) = record.step(step) else {
+        return if is_due(record, step) {
+            Place::Turn(Box::new(StepState::begin(now)))
+        } else {
+            Place::Stale
+        };
     };
     let boxed = || Box::new(state.clone());
     match &state.ending {
@@ -195,9 +204,11 @@ pub async fn take<S: ItemStep>(
         }
         Err(error) => return later(factory, message, &error).await,
     };
-    let mut state = match place(record.step(S::STEP), message.attempt, now) {
+    let mut state = match place(&record, S::STEP, message.attempt, now) {
         Place::Stale => {
-            return Ok(Told("an earlier copy of this message was handled long ago".into()));
+            return Ok(Told(
+                "it is no step's turn: an earlier copy of this message was handled long ago".into(),
+            ));
         }
         Place::Repeat(state) => {
             send(factory, step, &record, &state, message).await?;
@@ -230,11 +241,12 @@ pub async fn take<S: ItemStep>(
 
 /// Puts a step's state into its item's document, where it wrote ahead `written_ahead` times so far. `false`: another invocation
 /// took this turn meanwhile; then its state stands, and it sends the next message. Should it die first, its own message comes again.
+/// So too where the item was run again meanwhile, and the step is not due any more.
 fn put<R: Record>(stored: &mut R, step: Queue, state: &StepState, written_ahead: u32, attempt: u32) -> bool {
     let is_ahead = |theirs: &StepState| {
         theirs.attempt > attempt || theirs.ending.is_some() || theirs.written_ahead != written_ahead
     };
-    let lost = stored.step(step).is_some_and(is_ahead);
+    let lost = stored.step(step).map_or(!is_due(stored, step), is_ahead);
     if !lost {
         stored.steps_mut().insert(step, state.clone());
     }
@@ -426,26 +438,56 @@ pub async fn later(factory: &Factory, message: &Message, error: &AzureError) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use time::macros::datetime;
-
-    const NOW: OffsetDateTime = datetime!(2026-11-22 13:00 UTC);
+    use crate::{
+        ledger::{BuildRecord, CopyRecord},
+        steps::fixtures::{NOW, build, copy, failed, succeeded, waiting, with},
+    };
 
     fn state(attempt: u32, ended: bool) -> StepState {
         StepState { attempt, ending: ended.then_some(Ending::Succeeded), ..StepState::begin(NOW) }
     }
 
-    #[test]
-    fn the_first_message_begins_the_step() {
-        assert!(matches!(place(None, 1, NOW), Place::Turn(state) if state.attempt == 1));
-    }
-
     /// Whose turn a message of that number has, in a word.
-    fn word(state: &StepState, attempt: u32) -> &'static str {
-        match place(Some(state), attempt, NOW) {
+    fn of_item<R: Record>(record: &R, step: Queue, attempt: u32) -> &'static str {
+        match place(record, step, attempt, NOW) {
             Place::Turn(_) => "turn",
             Place::Repeat(_) => "repeat",
             Place::Stale => "stale",
         }
+    }
+
+    fn word(state: &StepState, attempt: u32) -> &'static str {
+        let copy = CopyRecord { steps: with([(Queue::CopyImage, state.clone())]), ..copy() };
+        of_item(&copy, Queue::CopyImage, attempt)
+    }
+
+    #[test]
+    fn the_first_message_begins_the_step() {
+        assert!(matches!(place(&copy(), Queue::CopyImage, 1, NOW), Place::Turn(state) if state.attempt == 1));
+    }
+
+    #[test]
+    fn a_message_of_a_former_life_begins_no_step_that_is_not_due() {
+        let copied = |state| CopyRecord { steps: with([(Queue::CopyImage, state)]), ..copy() };
+        let retires = |state| of_item(&copied(state), Queue::RetireImages, 1);
+        let states = [waiting(3, NOW), failed(NOW), succeeded(NOW)];
+        assert_eq!(states.map(retires), ["stale", "stale", "turn"]);
+
+        let begun = [Queue::CaptureImage, Queue::DeleteVm, Queue::RetireImages];
+        let built = |steps| BuildRecord { steps, ..build() };
+        let turns = |build: &BuildRecord| begun.map(|step| of_item(build, step, 4));
+        assert_eq!(turns(&built(with([(Queue::CreateVm, waiting(3, NOW))]))), ["stale"; 3]);
+        assert_eq!(turns(&built(with([(Queue::CreateVm, succeeded(NOW))]))), ["turn", "stale", "stale"]);
+        assert_eq!(turns(&built(with([(Queue::CreateVm, failed(NOW))]))), ["stale", "turn", "stale"]);
+        let captured = [(Queue::CreateVm, succeeded(NOW)), (Queue::CaptureImage, succeeded(NOW))];
+        assert_eq!(turns(&built(with(captured))), ["repeat", "turn", "turn"]);
+    }
+
+    #[test]
+    fn a_turn_that_began_before_the_item_was_run_again_leaves_nothing() {
+        let mut again = CopyRecord { steps: with([(Queue::CopyImage, waiting(5, NOW))]), ..copy() };
+        assert!(!put(&mut again, Queue::RetireImages, &succeeded(NOW), 0, 2));
+        assert!(again.step(Queue::RetireImages).is_none());
     }
 
     #[test]
@@ -461,8 +503,6 @@ mod tests {
 
     #[test]
     fn what_one_invocation_wrote_ahead_is_not_undone_by_another_for_the_same_message() {
-        use crate::steps::fixtures::{copy, with};
-
         const STEP: Queue = Queue::RetireImages;
         let noted = |written_ahead, retired: &[&str]| {
             let mut state = StepState { written_ahead, ..state(2, false) };
@@ -470,7 +510,7 @@ mod tests {
             state
         };
         let read = noted(0, &[]);
-        let mut stored = crate::ledger::CopyRecord { steps: with([(STEP, read.clone())]), ..copy() };
+        let mut stored = CopyRecord { steps: with([(STEP, read.clone())]), ..copy() };
         assert!(put(&mut stored, STEP, &noted(1, &["old"]), 0, 2), "it notes what goes");
         // The other one has read before that, met trouble, and wants to wait.
         assert!(!put(&mut stored, STEP, &StepState { attempt: 3, ..read }, 0, 2));

@@ -62,15 +62,20 @@ fn outcome_of(line: &AuditLine) -> &str {
     line.outcome.as_deref().unwrap()
 }
 
-/// A run in which the Linux image's VM cannot be made.
-async fn with_a_build_that_failed(unkind: Unkind) -> (Factory, Outcome) {
-    let factory = Factory::new(&Files::new()).await.unkind(unkind);
+/// The Linux image's VM cannot be made.
+fn without_room() -> Faults {
     let fault = VirtualMachineFault {
         vm_part: "Docker-".to_owned(),
         code: "AllocationFailed".to_owned(),
         message: "no room".to_owned(),
     };
-    factory.faults(Faults { virtual_machines: vec![fault], ..Faults::default() });
+    Faults { virtual_machines: vec![fault], ..Faults::default() }
+}
+
+/// A run in which it cannot be made.
+async fn with_a_build_that_failed(unkind: Unkind) -> (Factory, Outcome) {
+    let factory = Factory::new(&Files::new()).await.unkind(unkind);
+    factory.faults(without_room());
     let outcome = factory.run().await;
     assert_eq!(factory.assert_failed(&outcome, &[LINUX])[0].code, "AllocationFailed");
     factory.faults(Faults::default());
@@ -155,6 +160,34 @@ fn a_rerun_while_the_original_goes_on_changes_nothing_whenever_that_is() {
             assert_made_once(&factory, &outcome);
         });
     }
+}
+
+#[test]
+fn a_wish_that_was_answered_is_not_granted_later_when_it_comes_once_more() {
+    scenario(async {
+        let factory = Factory::new(&Files::new()).await;
+        factory.faults(without_room());
+        let asker = factory.clone();
+        tokio::spawn(async move {
+            asker.host.clock().sleep(Duration::from_secs(60)).await;
+            ask(&asker, create_vm(), "early").await;
+        });
+        let failed = factory.run().await;
+        factory.assert_failed(&failed, &[LINUX]);
+        factory.faults(Faults::default());
+        for _ in 0..2 {
+            let lines = record(&factory).await;
+            assert!(outcome_of(&lines[0]).contains("create-vm still goes on"), "{lines:?}");
+            ask(&factory, create_vm(), "early").await;
+            factory.settle().await;
+        }
+        let after = factory.outcome(&failed.run.run.id).await;
+        assert_eq!(after.run.run.ended_at, failed.run.run.ended_at);
+
+        ask(&factory, create_vm(), "late").await;
+        factory.settle().await;
+        assert_everything_stands(&factory.outcome(&failed.run.run.id).await);
+    });
 }
 
 #[test]

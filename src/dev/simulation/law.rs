@@ -34,7 +34,7 @@ laws! {
     Ownership = "ownership", "deletions of VMs";
     /// Calls stay within Resource Manager's token buckets.
     Budget = "budget", "calls";
-    /// No operation is asked about more than 15 times a minute.
+    /// No operation is asked about more than 15 times a minute, no VHD more than 30 times.
     Polls = "polls", "looks at operations";
     /// Every run ends, and if it failed, it says why.
     EveryRunEnds = "every run ends", "runs";

@@ -158,6 +158,12 @@ impl Gone {
         self.lab(lab) || self.0.contains(&format!("{lab}/customimages/{}", name.to_lowercase()))
     }
 
+    /// Whether a captured VHD went: later runs build that image anew.
+    fn captured(&self, name: &str) -> bool {
+        let vhd = format!("/{}.vhd", name.to_lowercase());
+        self.0.iter().any(|subject| subject.ends_with(&vhd))
+    }
+
     fn lab(&self, lab: &str) -> bool {
         self.0.contains(lab)
     }
@@ -250,7 +256,7 @@ fn judge_builds(scenario: &Scenario, ended: &Ended, watch: &Watch) {
     // What was taken back is built anew: the newest image is another one.
     let is_back = |run: &PlannedRun| run.changes.contains(&Change::Back);
     let wanted = scenario.runs.iter().any(|run| run.force || is_back(run))
-        || scenario.people.iter().any(|act| matches!(act.deed, Deed::Cancel(_)));
+        || scenario.people.iter().any(|act| matches!(act.deed, Deed::Cancel(_) | Deed::Rerun { .. }));
     let gone = [Chance::VhdGone, Chance::LabGone];
     let is_lost = ended.struck.iter().any(|struck| gone.contains(&struck.chance));
     let mut made = BTreeMap::new();
@@ -331,7 +337,10 @@ fn excused(scenario: &Scenario, ended: &Ended, twin: &Ended) -> BTreeSet<(String
     let gone = Gone::of(&ended.struck);
     let mut excused = BTreeSet::new();
     for report in ended.reports.iter().chain(&twin.reports) {
-        let missing = report.images.iter().filter(|image| image.status.is_missing());
+        let missing = report
+            .images
+            .iter()
+            .filter(|image| image.status.is_missing() || gone.captured(image.image_name.as_str()));
         // What is asked for in any case is built or, while an earlier run is at it, awaited: it depends on the moment.
         let is_forced = (0..scenario.runs.len())
             .any(|run| scenario.runs[run].force && scenario.run_id(run) == report.run.id);
@@ -376,8 +385,11 @@ fn excused(scenario: &Scenario, ended: &Ended, twin: &Ended) -> BTreeSet<(String
                 Deed::Ignore { image: index, .. } => {
                     scenario.images.get(index).is_some_and(|ignored| ignored.path == image.path)
                 }
-                // It depends on the moment what is left to cancel.
+                // It depends on the moment what is left to cancel, or has failed and is run again.
                 Deed::Cancel(_) => true,
+                Deed::Rerun { image: index, .. } => {
+                    scenario.images.get(index).is_some_and(|again| again.path == image.path)
+                }
             });
             if unplanned || taken || touched || gone.lab(&key) || gone.factory_lab() {
                 excused.insert((key.clone(), path));

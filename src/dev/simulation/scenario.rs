@@ -167,6 +167,15 @@ pub enum Deed {
     AskToPin(usize),
     /// Cancels a run.
     Cancel(usize),
+    /// Asks for one step of a run's image again: its build, or its copy into a lab.
+    Rerun {
+        /// The run.
+        run: usize,
+        /// The image.
+        image: usize,
+        /// The lab; the build where `None`.
+        lab: Option<usize>,
+    },
 }
 
 /// How large stories are; drawn where `None`.
@@ -324,7 +333,7 @@ impl Scenario {
             Deed::MakeFormula(old) => self.make_formula(world, *old),
             Deed::MakeVm(old) => self.make_vm(world, *old),
             // These are messages to the factory.
-            Deed::AskToPin(_) | Deed::Cancel(_) => {}
+            Deed::AskToPin(_) | Deed::Cancel(_) | Deed::Rerun { .. } => {}
             Deed::Ignore { run, image } => {
                 if let Some(id) = self.factory_vm(*run, *image)
                     && let Some((lab, vm)) = id.split_once("/virtualmachines/")
@@ -504,6 +513,12 @@ fn commits(story: &mut Scenario, random: &mut ChaCha8Rng) {
         };
         let after = Duration::from_secs(random.random_range(0..6 * 3600));
         story.people.push(Act { after, deed });
+    }
+    if random.random_bool(0.3) {
+        let (run, image) = (random.random_range(0..story.runs.len()), random.random_range(0..images));
+        let lab = random.random_bool(0.6).then(|| random.random_range(0..story.labs.len()));
+        let after = Duration::from_secs(random.random_range(0..8 * 3600));
+        story.people.push(Act { after, deed: Deed::Rerun { run, image, lab } });
     }
 }
 

@@ -26,8 +26,10 @@ use super::{
 use crate::{
     dev::in_process::{InProcessOptions, Instance, Surroundings},
     domain::{
-        Message, Queue, RunReason,
-        messages::{CancelRun, Person, PinImage, PinnedName, StartRun, Step},
+        ImagePath, Message, Queue, RunReason,
+        messages::{
+            AskingId, CancelRun, CopyImage, ImageStep, Person, PinImage, PinnedName, Rerun, StartRun, Step,
+        },
     },
     ledger::ItemStatus,
     report::RunReport,
@@ -218,6 +220,15 @@ fn wish(scenario: &Scenario, deed: &Deed) -> Option<Message> {
             let pin = PinImage { lab, image_name, pin: true, by, id: None };
             Message::first(scenario.run_id(0), Step::PinImage(pin))
         }
+        Deed::Rerun { run, image, lab } => {
+            let image_path = ImagePath::parse(&scenario.images.get(*image)?.path).ok()?;
+            let step = match lab {
+                None => Step::CreateVm(ImageStep { image_path }),
+                Some(lab) => Step::CopyImage(CopyImage { image_path, lab: scenario.lab_id(*lab)? }),
+            };
+            let rerun = Some(Rerun { id: AskingId::parse("again").ok()?, by });
+            Message { rerun, ..Message::first(scenario.run_id(*run), step) }
+        }
         _ => return None,
     })
 }
@@ -230,7 +241,7 @@ fn held_by(scenario: &Scenario, deed: &Deed) -> Option<String> {
             Some(format!("{lab}/customimages/{}", name.to_lowercase()))
         }
         Deed::Ignore { run, image } => scenario.factory_vm(*run, *image),
-        Deed::AskToPin(_) | Deed::Cancel(_) => None,
+        Deed::AskToPin(_) | Deed::Cancel(_) | Deed::Rerun { .. } => None,
     }
 }
 
