@@ -43,8 +43,12 @@ pub fn empty() -> Configuration {
     }
 }
 
-/// A configuration of `images` golden images, Windows and Linux in turn, that all of `labs` labs receive.
-pub fn generate(images: usize, labs: usize) -> ConfigurationFiles {
+/// In how many subscriptions the labs of a generated configuration are, unless asked otherwise.
+pub const SUBSCRIPTIONS: usize = 4;
+
+/// A configuration of `images` golden images, Windows and Linux in turn, that all of `labs` labs in `subscriptions`
+/// subscriptions receive.
+pub fn generate(images: usize, labs: usize, subscriptions: usize) -> ConfigurationFiles {
     let definitions = (0..images).map(|index| {
         let folder = if index % 2 == 0 { "Windows" } else { "Linux" };
         let path = format!("GoldenImages/{folder}/Image{index:04}.json");
@@ -53,7 +57,7 @@ pub fn generate(images: usize, labs: usize) -> ConfigurationFiles {
     let labs: Vec<_> = (0..labs)
         .map(|index| {
             json!({
-                "SubscriptionId": format!("a0000000-0000-4000-8000-{:012}", index % 4),
+                "SubscriptionId": format!("a0000000-0000-4000-8000-{:012}", index % subscriptions.max(1)),
                 "ResourceGroup": format!("rg-team-{index:03}"),
                 "LabName": format!("team-{index:03}"),
                 "ImagePaths": ["Windows", "Linux"],

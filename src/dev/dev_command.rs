@@ -88,7 +88,7 @@ impl DevArguments {
     /// One run of a configuration as it is.
     async fn run_files(self, clock: &Clock) -> anyhow::Result<ExitCode> {
         let files = match (self.images, self.labs) {
-            (Some(images), Some(labs)) => configuration::generate(images, labs),
+            (Some(images), Some(labs)) => configuration::generate(images, labs, configuration::SUBSCRIPTIONS),
             _ => configuration::read(self.config.as_deref())?,
         };
         let configuration = configuration::check(&files)?;

@@ -42,6 +42,9 @@ pub struct SimulateArguments {
     /// A configuration with so many labs, which all receive all images [default: 10; drawn with --seeds].
     #[arg(long, conflicts_with = "config")]
     labs: Option<usize>,
+    /// The labs are in so many subscriptions, of which each has budgets of its own [default: 4].
+    #[arg(long, value_name = "N", conflicts_with_all = ["config", "seeds", "exhaustive", "seed_file"])]
+    subscriptions: Option<usize>,
     /// The configuration in this folder.
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
@@ -146,7 +149,11 @@ impl SimulateArguments {
     fn measure(self) -> anyhow::Result<ExitCode> {
         let files = match &self.config {
             Some(directory) => configuration::read(Some(directory))?,
-            None => configuration::generate(self.images.unwrap_or(20), self.labs.unwrap_or(10)),
+            None => configuration::generate(
+                self.images.unwrap_or(20),
+                self.labs.unwrap_or(10),
+                self.subscriptions.unwrap_or(configuration::SUBSCRIPTIONS),
+            ),
         };
         let configuration = configuration::check(&files)?;
         let started = std::time::Instant::now();
