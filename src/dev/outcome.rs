@@ -9,10 +9,11 @@ use azure_sim::{
     world::Counts,
 };
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use crate::{
     domain::{LabId, RUN_TAG},
-    report::{ImageLine, RunReport},
+    report::{ImageLine, LabLine, RunReport},
 };
 
 /// The report of `dev` and `simulate`. Stable; more keys may be added.
@@ -80,12 +81,13 @@ impl Outcome {
     /// Puts together what the ledger and Azure say after a run.
     pub fn new(run: RunReport, state: &State, work: &[Work], budgets: &[Budget], counts: RunCounts) -> Self {
         let ended = run.run.ended_at.unwrap_or(state.now);
+        let log = Log::of(work);
         Self {
             leftovers: leftovers(&run, state),
             counts,
             virtual_seconds: (ended - run.run.started_at).as_seconds_f64(),
-            critical_path_seconds: critical_path(&run, work),
-            budget_seconds: budget_bound(&run, budgets),
+            critical_path_seconds: critical_path(&run, &log),
+            budget_seconds: budget_bound(&run, &log, budgets),
             run,
         }
     }
@@ -119,37 +121,75 @@ fn leftovers(run: &RunReport, state: &State) -> Leftovers {
     found
 }
 
-/// The longest time that one of Resource Manager's token buckets needed for the calls that it took, from the run's beginning:
-/// none before the first call, then as many at once as the bucket holds, then so many a second.
-fn budget_bound(run: &RunReport, budgets: &[Budget]) -> f64 {
+/// The longest time that one of Resource Manager's token buckets needed for the calls that it took, from the run's beginning.
+fn budget_bound(run: &RunReport, log: &Log, budgets: &[Budget]) -> f64 {
+    let ready = ready(run, log);
     let needed = |budget: &Budget| {
-        let first = (budget.since - run.run.started_at).as_seconds_f64().max(0.0);
-        first + (budget.taken as f64 - budget.bucket).max(0.0) / budget.per_second
+        let ready = ready.get(&budget.subscription_id.to_ascii_lowercase());
+        time_needed(budget, run.run.started_at, ready.map_or(&[], Vec::as_slice))
     };
-    budgets.iter().filter(|budget| budget.taken as f64 > budget.bucket).map(needed).fold(0.0, f64::max)
+    budgets.iter().map(needed).fold(0.0, f64::max)
+}
+
+/// How long after `started` a bucket can have let all its calls through: as many at once as it holds, then so many a second. None
+/// comes before its first, and in a lab's subscription none that a copy costs before that copy is `ready` (soonest first). The
+/// few calls of planning are taken for the copies'. Zero where the bucket held them all at once.
+fn time_needed(budget: &Budget, started: OffsetDateTime, ready: &[f64]) -> f64 {
+    let taken = budget.taken as f64;
+    if taken <= budget.bucket {
+        return 0.0;
+    }
+    let time = |calls: f64| (calls - budget.bucket).max(0.0) / budget.per_second;
+    let first = (budget.since - started).as_seconds_f64().max(0.0);
+    let of_each = taken / ready.len().max(1) as f64;
+    let from = |(before, at): (usize, &f64)| at + time((ready.len() - before) as f64 * of_each);
+    ready.iter().enumerate().map(from).fold(first + time(taken), f64::max)
+}
+
+/// By subscription, the times from the run's beginning at which its copies' VHDs can be complete, soonest first.
+fn ready(run: &RunReport, log: &Log) -> BTreeMap<String, Vec<f64>> {
+    let mut ready = BTreeMap::<String, Vec<f64>>::new();
+    for image in &run.images {
+        let captured = captured(image, log);
+        for lab in &image.labs {
+            let of_subscription = ready.entry(lab.subscription_id.to_ascii_lowercase()).or_default();
+            of_subscription.push(captured + copied(image, lab, log));
+        }
+    }
+    ready.values_mut().for_each(|times| times.sort_by(f64::total_cmp));
+    ready
 }
 
 /// The longest chain of work, each piece as long as Azure worked on it: VM → disk access → VHD → and then either the VM's
 /// deletion, or for each lab VHD → custom image → retirement of the older ones. Waiting, calls and messages are not in it.
-fn critical_path(run: &RunReport, work: &[Work]) -> f64 {
-    let log = Log::of(work);
-    run.images.iter().map(|image| longest_chain(image, &log)).fold(0.0, f64::max)
+fn critical_path(run: &RunReport, log: &Log) -> f64 {
+    run.images.iter().map(|image| longest_chain(image, log)).fold(0.0, f64::max)
 }
 
 fn longest_chain(image: &ImageLine, log: &Log) -> f64 {
     let vm = image.vm_name.as_str();
-    let capture = log.of_name(WorkKind::VirtualMachine, vm)
-        + log.longest(WorkKind::DiskAccess, vm)
-        + log.of_name(WorkKind::BlobCopy, &image.image_name.factory_vhd_blob());
     let deletion =
         log.of_name(WorkKind::VirtualMachineDeletion, vm) + log.longest(WorkKind::DeploymentDeletion, vm);
     let labs = image.labs.iter().map(|lab| {
         let id = lab.custom_image_id.as_deref().unwrap_or_default();
-        let lab_id = LabId::new(&lab.subscription_id, lab.resource_group.as_deref(), &lab.lab_name);
-        let vhd = lab_id.map(|lab| image.image_name.target_vhd_blob(&lab)).unwrap_or_default();
-        log.of_name(WorkKind::BlobCopy, &vhd) + log.of_subject(WorkKind::CustomImage, id)
+        copied(image, lab, log) + log.of_subject(WorkKind::CustomImage, id)
     });
-    capture + labs.fold(deletion, f64::max)
+    captured(image, log) + labs.fold(deletion, f64::max)
+}
+
+/// The work until an image is captured.
+fn captured(image: &ImageLine, log: &Log) -> f64 {
+    let vm = image.vm_name.as_str();
+    log.of_name(WorkKind::VirtualMachine, vm)
+        + log.longest(WorkKind::DiskAccess, vm)
+        + log.of_name(WorkKind::BlobCopy, &image.image_name.factory_vhd_blob())
+}
+
+/// The work until its VHD stands in a lab.
+fn copied(image: &ImageLine, lab: &LabLine, log: &Log) -> f64 {
+    let lab_id = LabId::new(&lab.subscription_id, lab.resource_group.as_deref(), &lab.lab_name);
+    let vhd = lab_id.map(|lab| image.image_name.target_vhd_blob(&lab)).unwrap_or_default();
+    log.of_name(WorkKind::BlobCopy, &vhd)
 }
 
 /// The work log, to look things up in: at 100,000 copies a search through it for each would not end.
@@ -197,4 +237,46 @@ impl Log {
 fn keep_longest(map: &mut BTreeMap<(WorkKind, String), f64>, key: (WorkKind, String), seconds: f64) {
     let longest = map.entry(key).or_default();
     *longest = longest.max(seconds);
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    const STARTED: OffsetDateTime = datetime!(2026-11-22 13:00 UTC);
+
+    fn budget(taken: u64) -> Budget {
+        Budget {
+            subscription_id: "s".to_owned(),
+            principal: "p".to_owned(),
+            kind: "reads".to_owned(),
+            taken,
+            refused: 0,
+            since: STARTED + time::Duration::seconds(5),
+            bucket: 250.0,
+            per_second: 25.0,
+        }
+    }
+
+    #[test]
+    fn a_bucketful_needs_no_time_and_more_needs_it_from_the_first_call_on() {
+        assert_eq!(time_needed(&budget(250), STARTED, &[]), 0.0);
+        assert_eq!(time_needed(&budget(2750), STARTED, &[]), 105.0);
+    }
+
+    #[test]
+    fn calls_for_copies_cannot_come_before_the_copies_are_ready() {
+        let at_once = [1000.0; 1000];
+        assert_eq!(time_needed(&budget(2750), STARTED, &at_once), 1100.0);
+        // The first tenth is early: what remains comes from 1,000 s on, and the bucket is full by then.
+        let mut early = at_once;
+        early[..100].fill(10.0);
+        assert_eq!(time_needed(&budget(2750), STARTED, &early), 1000.0 + (900.0 * 2.75 - 250.0) / 25.0);
+        // One that is late by itself is nothing that a budget is to blame for: the critical path tells of it.
+        let mut late = at_once;
+        late[999] = 5000.0;
+        assert_eq!(time_needed(&budget(2750), STARTED, &late), 5000.0);
+    }
 }
