@@ -179,9 +179,12 @@ async fn tell_here(scenario: &Scenario, telling: &Telling, log: &Log) -> anyhow:
             scenario.act(&act.deed, &mut sim.world());
         });
     }
-    let beginning = scenario.runs.iter().map(|run| run.after).max().unwrap_or_default();
-    sim.clock().sleep(beginning + LOOK).await;
-    settle(scenario, &outside, &watch, ORIGIN + beginning + EVERY_RUN_ENDS).await;
+    // A run that has ended may be run again by what people do after that.
+    let (runs, people) =
+        (scenario.runs.iter().map(|run| run.after), scenario.people.iter().map(|act| act.after));
+    let last = runs.chain(people).max().unwrap_or_default();
+    sim.clock().sleep(last + LOOK).await;
+    settle(scenario, &outside, &watch, ORIGIN + last + EVERY_RUN_ENDS).await;
     let settled = sim.clock().now();
     watch.end_faults();
     replay(&surroundings, &outside, &watch).await;
