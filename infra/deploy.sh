@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the program, packs it and puts it into the function app. azd runs this after it has made everything; by hand:
-# sh -c 'set -a; eval "$(azd env get-values)"; infra/deploy.sh'
+# Puts the program into the function app: the package that PACKAGE names, or one that is made here and now. azd runs this after it has
+# made everything; by hand: sh -c 'set -a; eval "$(azd env get-values)"; infra/deploy.sh'
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -10,7 +10,11 @@ cd "$(dirname "$0")/.."
 : "${FACTORY_HOST_STORAGE:?is given by infra/main.bicep}"
 : "${FACTORY_PACKAGE_CONTAINER:?is given by infra/main.bicep}"
 
-package=${PACKAGE:-$(infra/pack.sh)}
+package=${PACKAGE:-}
+if [ -z "$package" ]; then
+  package=${CARGO_TARGET_DIR:-target}/image-factory.zip
+  cargo run --locked -- package --out "$package"
+fi
 
 if [ "$FACTORY_PLAN" = flex ]; then
   az functionapp deployment source config-zip --resource-group "$AZURE_RESOURCE_GROUP" --name "$FACTORY_APP" --src "$package"

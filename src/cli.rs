@@ -31,6 +31,9 @@ enum Command {
     /// Runs a whole factory in one process under virtual time: exact and repeatable from its seed.
     #[cfg(feature = "dev")]
     Simulate(dev::SimulateArguments),
+    /// Builds the program for Azure and packs it with host.json and the functions.
+    #[cfg(feature = "dev")]
+    Package(dev::PackageArguments),
     /// Checks a configuration and names all problems at once, each with its file and JSON path.
     Validate(validate::Arguments),
     /// Shows what a run of a configuration would build, bring to labs and retire, and why; changes nothing.
@@ -83,6 +86,8 @@ impl Cli {
             Command::Dev(arguments) => arguments.run(),
             #[cfg(feature = "dev")]
             Command::Simulate(arguments) => arguments.run(),
+            #[cfg(feature = "dev")]
+            Command::Package(arguments) => arguments.run(),
             Command::Validate(arguments) => arguments.run(),
             Command::Plan(arguments) => arguments.run(),
             Command::Run(arguments) => arguments.run(),

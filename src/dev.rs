@@ -11,10 +11,13 @@
 //! | `simulate`, `dev_command` | the commands |
 //! | `commits` | a repository of this machine whose commits start runs |
 //! | `stage` | everything that `dev` starts |
+//! | [`app`] | the app as it is deployed |
+//! | `package` | the package of it for Azure |
 //! | `azure_sim`, `functions_host`, `processes` | the real processes behind `dev` |
 //! | `control`, `desk`, `host_watch` | how `dev` reaches them |
 //! | `progress` | what a person sees meanwhile |
 
+pub mod app;
 mod azure_sim;
 mod commits;
 pub mod configuration;
@@ -26,6 +29,7 @@ pub mod git_host;
 mod host_watch;
 pub mod in_process;
 pub mod outcome;
+mod package;
 mod processes;
 mod progress;
 mod simulate;
@@ -36,4 +40,5 @@ pub mod world;
 pub use azure_sim::AzureSimArguments;
 pub use dev_command::DevArguments;
 pub use functions_host::FunctionsHostArguments;
+pub use package::PackageArguments;
 pub use simulate::SimulateArguments;

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::{
+    app::Program,
     commits::{self, Commits, News, RepositoryArguments},
     configuration,
     outcome::Outcome,
@@ -64,6 +65,9 @@ pub struct DevArguments {
     /// Writes what the Functions host and the handler log.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// Runs the handler of this package, as `package` makes it, in place of this very program.
+    #[arg(long, value_name = "FILE")]
+    package: Option<PathBuf>,
     /// What shall go wrong in simulated Azure: a JSON file, see docs/simulator.md.
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
@@ -169,7 +173,8 @@ impl DevArguments {
     fn stage<'a>(&'a self, clock: &'a Clock, configuration: &'a Configuration) -> StageOptions<'a> {
         let Self { seed, speed, port, .. } = *self;
         let (faults, log, schedule) = (self.faults.as_deref(), self.log.as_deref(), self.schedule.as_deref());
-        StageOptions { seed, clock, speed, configuration, faults, schedule, port, log }
+        let program = self.package.as_deref().map_or(Program::This, Program::Packed);
+        StageOptions { seed, clock, speed, configuration, faults, schedule, port, log, program }
     }
 
     /// Shows how a run goes on and what came of it. What is left behind cannot be told from what another run is about to take

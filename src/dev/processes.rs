@@ -3,29 +3,16 @@
 //! Each is this very program under another command. A child ends when its stdin closes, so that nothing outlives `dev`,
 //! however `dev` ends.
 
-use std::{
-    collections::BTreeMap,
-    io::Read as _,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::{io::Read as _, path::Path, process::Stdio};
 
 use anyhow::{Context as _, bail};
 use factory_clock::{CLOCK_VARIABLE, Clock};
-use include_dir::{Dir, include_dir};
-use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
 use super::{azure_sim::SimAddresses, functions_host::HostLine};
-
-static FUNCTIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/functions");
-static HOST_JSON: &str = include_str!("../../host.json");
-
-/// The executable's name in host.json.
-const EXECUTABLE: &str = "image-factory";
 
 /// Done once the parent process is gone: it holds the other end of our stdin.
 pub async fn parent_gone() {
@@ -154,26 +141,4 @@ pub fn peak_memory(process: u32) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes * 1024)
-}
-
-/// Lays out an app as it is deployed: host.json, a folder for each function, the executable, and the local settings.
-///
-/// # Errors
-/// If a file cannot be written.
-pub fn lay_out_app(app_root: &Path, settings: &BTreeMap<String, String>) -> anyhow::Result<()> {
-    let write = |path: PathBuf, contents: &[u8]| {
-        std::fs::write(&path, contents).with_context(|| format!("cannot write {}", path.display()))
-    };
-    write(app_root.join("host.json"), HOST_JSON.as_bytes())?;
-    let local = json!({"IsEncrypted": false, "Values": settings});
-    write(app_root.join("local.settings.json"), serde_json::to_string_pretty(&local)?.as_bytes())?;
-    FUNCTIONS.extract(app_root).context("cannot write the functions")?;
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let executable = app_root.join(EXECUTABLE);
-    // A link where the file systems allow it: the program may be large.
-    if std::fs::hard_link(&program, &executable).is_err() {
-        std::fs::copy(&program, &executable)
-            .with_context(|| format!("cannot write {}", executable.display()))?;
-    }
-    Ok(())
 }

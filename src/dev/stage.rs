@@ -12,6 +12,7 @@ use factory_clock::{CLOCK_VARIABLE, Clock};
 use tempfile::TempDir;
 
 use super::{
+    app::{self, Program},
     azure_sim::SimAddresses,
     control::Control,
     desk::Desk,
@@ -58,6 +59,8 @@ pub struct StageOptions<'a> {
     pub port: u16,
     /// Where to write what the host and the handler log.
     pub log: Option<&'a Path>,
+    /// Where the handler comes from.
+    pub program: Program<'a>,
 }
 
 /// A factory that is up.
@@ -84,7 +87,8 @@ impl Stage {
         options: StageOptions<'_>,
         source: impl FnOnce(&Path) -> anyhow::Result<Vec<(&'static str, String)>>,
     ) -> anyhow::Result<Self> {
-        let StageOptions { seed, clock, speed, configuration, faults, schedule, port, log } = options;
+        let StageOptions { seed, clock, speed, configuration, faults, schedule, port, log, program } =
+            options;
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let (azure, addresses) = processes::start_azure(seed, clock).await?;
         let control = Control::new(&addresses.control)?;
@@ -102,7 +106,7 @@ impl Stage {
         let mut settings = app_settings(&addresses, &identity, &factory_lab, clock, schedule);
         let source = source(&folder.path().join("configuration"))?;
         settings.extend(source.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        processes::lay_out_app(&app_root, &settings)?;
+        app::lay_out(&app_root, program, &settings)?;
         let host = processes::start_host(&app_root, folder.path(), port, clock).await?;
         eprintln!("simulated Azure  {} ({speed} times as fast as real time)", addresses.resource_manager);
         eprintln!("Functions host   {} (process {})", host.address, host.process.id());
