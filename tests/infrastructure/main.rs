@@ -8,9 +8,11 @@ mod bicep;
 mod cost;
 mod deployment;
 mod names;
+mod pipelines;
 mod queues;
 mod roles;
 mod settings;
+mod yaml;
 
 use std::path::{Path, PathBuf};
 
