@@ -6,11 +6,13 @@ use clap::Parser as _;
 use image_factory::cli::Cli;
 use serde_json::{Value, json};
 
-use crate::{infra, root, yaml};
+use crate::{infra, root, settings, yaml};
 
 const GITHUB: &str = ".github/workflows/deploy.yml";
 const AZURE: &str = "azure-pipelines.yml";
 const SCRIPT: &str = "infra/deploy.sh";
+/// For the repository with a configuration.
+const PULL_REQUEST: &str = "infra/pipelines/pull-request.yml";
 
 fn text(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -68,6 +70,24 @@ fn every_command_that_a_pipeline_or_the_deployment_calls_exists_with_its_options
             }
         }
     }
+}
+
+#[test]
+fn a_pull_request_is_checked_by_commands_that_exist_with_settings_that_are_read() {
+    let workflow = read(PULL_REQUEST);
+    let lines = lines(&workflow);
+    let commands: Vec<_> = lines.iter().filter(|line| line.starts_with("image-factory ")).collect();
+    let names: Vec<_> = commands.iter().filter_map(|command| command.split(' ').nth(1)).collect();
+    assert_eq!(names, ["validate", "plan"]);
+    for command in commands {
+        let words = command.split(' ').map(|word| word.trim_matches('"'));
+        Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{command}: {error}"));
+    }
+    let known = settings::read_by_the_handler();
+    let given = workflow["env"].as_object().unwrap().keys().filter(|name| *name != "RUSTUP_TOOLCHAIN");
+    let unknown: Vec<_> = given.filter(|name| !known.contains(*name)).collect();
+    assert!(unknown.is_empty(), "nobody reads {unknown:?}");
+    assert_eq!(workflow["env"]["RUSTUP_TOOLCHAIN"], read(GITHUB)["env"]["RUSTUP_TOOLCHAIN"]);
 }
 
 #[test]
@@ -143,7 +163,7 @@ fn only_the_job_that_deploys_can_become_somebody_in_azure_and_it_needs_no_secret
     let [with] = with.as_slice() else { panic!("one sign-in, not {with:?}") };
     let keys: Vec<&str> = with.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, ["client-id", "tenant-id", "subscription-id"]);
-    for path in [GITHUB, AZURE] {
+    for path in [GITHUB, AZURE, PULL_REQUEST] {
         let text = text(path).to_lowercase();
         for word in ["secrets.", "creds:", "client-secret", "password", "publish-profile", "accountkey"] {
             assert!(!text.contains(word), "{path}: {word}");
@@ -155,25 +175,27 @@ fn only_the_job_that_deploys_can_become_somebody_in_azure_and_it_needs_no_secret
 
 #[test]
 fn everything_that_a_pipeline_takes_from_elsewhere_is_pinned() {
-    let mut actions = 0;
-    for line in
-        text(GITHUB).lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("uses: "))
-    {
-        let (action, version) = line.split_once(" # ").unwrap_or_else(|| panic!("{line}: no version"));
-        let (_, commit) = action.split_once('@').unwrap();
-        assert!(
-            commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            "{line}: no commit"
-        );
-        assert!(version.starts_with('v') && version.matches('.').count() == 2, "{line}: no whole version");
-        actions += 1;
+    for path in [GITHUB, PULL_REQUEST] {
+        let text = text(path);
+        let lines = text.lines().map(|line| line.trim().trim_start_matches("- "));
+        let uses: Vec<_> = lines.filter_map(|line| line.strip_prefix("uses: ")).collect();
+        for line in &uses {
+            let (action, version) = line.split_once(" # ").unwrap_or_else(|| panic!("{line}: no version"));
+            let (_, commit) = action.split_once('@').unwrap();
+            let is_hash = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(is_hash, "{path}: {line}: no commit");
+            assert!(
+                version.starts_with('v') && version.matches('.').count() == 2,
+                "{line}: no whole version"
+            );
+        }
+        assert_eq!(uses.len(), all(&read(path), "uses").len(), "{path}");
     }
-    assert_eq!(actions, all(&read(GITHUB), "uses").len());
     for task in all(&read(AZURE), "task") {
         let (_, version) = task.as_str().unwrap().split_once('@').unwrap_or_else(|| panic!("{task}"));
         assert!(version.parse::<u32>().is_ok(), "{task}");
     }
-    let systems: Vec<_> = [(GITHUB, "runs-on"), (AZURE, "vmImage")]
+    let systems: Vec<_> = [(GITHUB, "runs-on"), (AZURE, "vmImage"), (PULL_REQUEST, "runs-on")]
         .iter()
         .flat_map(|(path, key)| all(&read(path), key).into_iter().cloned().collect::<Vec<_>>())
         .collect();

@@ -47,7 +47,7 @@ const ONLY_IN_THE_SAMPLE: [&str; 2] = ["AzureWebJobsStorage", "FUNCTIONS_WORKER_
 
 /// What the handler reads: the public texts of `settings.rs` and of its folder are the settings' names, by that module's rule, and
 /// so is the filter of the log.
-fn read_by_the_handler() -> BTreeSet<String> {
+pub fn read_by_the_handler() -> BTreeSet<String> {
     let folder = root().join("src/handler/settings");
     let mut sources = vec![root().join("src/handler/settings.rs"), root().join("src/handler/logging.rs")];
     sources
