@@ -7,12 +7,15 @@ use super::{
     call::{Answer, Call},
     error::ArmError,
 };
-use crate::{World, storage::Account};
+use crate::{
+    World,
+    storage::{self, Account},
+};
 
 /// Keys are as old as the simulator's accounts say nothing else about.
 const KEY_CREATION: &str = "2024-08-28T09:37:51.0000000Z";
 
-/// `{group}/…/storageAccounts[/{name}[/listKeys]]`.
+/// `{group}/…/storageAccounts[/{name}[/listKeys|/revokeUserDelegationKeys]]`.
 pub(crate) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Result<Answer, ArmError> {
     let Some(name) = rest.first() else {
         return list(world, call);
@@ -43,6 +46,11 @@ pub(crate) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Result<Ans
                 })
                 .collect();
             Ok(Answer::json(200, json!({"keys": keys})))
+        }
+        (["revokeuserdelegationkeys"], &Method::POST) => {
+            let name = account.name.clone();
+            storage::revoke_keys(world, &name);
+            Ok(Answer::empty(200))
         }
         _ => Err(ArmError::method_not_allowed(&call.method, &call.path())),
     }

@@ -15,6 +15,7 @@ use crate::{
     identity::{self, Principal, TokenProblem},
 };
 
+pub(super) mod roles;
 mod sas;
 mod shared_key;
 

@@ -1,4 +1,4 @@
-//! Get User Delegation Key (Microsoft, same title).
+//! Get User Delegation Key (Microsoft, same title), and taking such keys back.
 
 use std::fmt;
 
@@ -7,18 +7,29 @@ use http::StatusCode;
 use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
 
-use super::{answer::Answer, authorization::Caller, error::Error, request::Call, request::parse_iso, xml};
-use crate::World;
+use super::{
+    answer::Answer,
+    authorization::{Caller, roles},
+    error::Error,
+    request::{Call, parse_iso},
+    xml,
+};
+use crate::{World, identity::Principal};
 
 /// A key lives at most seven days.
 const LONGEST_LIFE: Duration = Duration::days(7);
 
-/// A key's value, base64; never shown.
-pub(super) struct Key(pub String);
+/// A key that was lent.
+pub(super) struct Key {
+    /// Base64; never shown.
+    pub value: String,
+    /// To whom.
+    pub principal: Principal,
+}
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(…)")
+        f.debug_struct("Key").field("principal", &self.principal).finish_non_exhaustive()
     }
 }
 
@@ -35,6 +46,9 @@ pub(super) fn get_key(world: &mut World, call: &Call<'_>, caller: &Caller) -> Re
         let error = Error::new(403, "AuthenticationFailed", message);
         return Err(error.detail("AuthenticationErrorDetail", message));
     };
+    if let Some(account) = world.storage.accounts.get(call.account) {
+        roles::check(world, principal, account, None, roles::LEND_KEY)?;
+    }
     let mut start = None;
     let mut expiry = None;
     for (name, text) in xml::leaves(call.body)? {
@@ -61,14 +75,21 @@ pub(super) fn get_key(world: &mut World, call: &Call<'_>, caller: &Caller) -> Re
     let secret = Sha256::new().chain_update(world.new_guid()).chain_update(world.new_guid());
     let name = (call.account.to_owned(), parameters.clone());
     let keys = &mut world.storage.delegation_keys;
-    let key = keys.entry(name).or_insert_with(|| Key(BASE64.encode(secret.finalize())));
+    let key = keys
+        .entry(name)
+        .or_insert_with(|| Key { value: BASE64.encode(secret.finalize()), principal: principal.clone() });
     let mut document = xml::Document::new("UserDelegationKey");
     let names = ["SignedOid", "SignedTid", "SignedStart", "SignedExpiry", "SignedService", "SignedVersion"];
     for (name, value) in names.iter().zip(&parameters) {
         document.text(name, value);
     }
-    document.text("Value", &key.0);
+    document.text("Value", &key.value);
     Ok(Answer::new(StatusCode::OK).xml(document.finish()))
+}
+
+/// Takes all keys of an account back: what they signed is worth nothing from now on, also to copies that go on.
+pub(crate) fn revoke_keys(world: &mut World, account: &str) {
+    world.storage.delegation_keys.retain(|(owner, _), _| owner != account);
 }
 
 fn invalid(name: &str) -> Error {

@@ -36,6 +36,7 @@ mod write;
 mod xml;
 
 pub use account::Account;
+pub(crate) use delegation::revoke_keys;
 pub use export::{close_export, disk_content, open_export};
 pub(crate) use request::http_date;
 

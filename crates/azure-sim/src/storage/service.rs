@@ -4,7 +4,7 @@ use http::{HeaderValue, Method, StatusCode};
 
 use super::{
     answer::Answer,
-    authorization::{Caller, Need, On, authorize},
+    authorization::{Caller, Need, On, authorize, roles},
     block_blob, container, copy, delegation,
     error::Error,
     leasing, list, page_blob, properties, read,
@@ -256,6 +256,11 @@ fn answer(world: &mut World, call: &Call<'_>) -> Result<Answer, Error> {
     let account = world.storage.accounts.get(call.account).ok_or_else(Error::resource_not_found)?;
     let operation = Operation::of(call)?;
     let caller = authorize(world, call, account, operation.need())?;
+    if let Caller::Bearer(principal) = &caller
+        && operation != O::UserDelegationKey
+    {
+        roles::check(world, principal, account, call.container.as_deref(), roles::action(operation.need()))?;
+    }
     check_supported(call)?;
     check_letters(world, call, operation, &caller)?;
     if world.chances.takes(Chance::EtagConflict) {

@@ -9,13 +9,13 @@ use md5::{Digest as _, Md5};
 use super::{
     account::Contents,
     answer::Answer,
-    authorization::Caller,
+    authorization::{Caller, roles},
     blob::{Blob, Properties, Version},
     conditions::{Conditions, Seen},
     copy::{self, Read, cannot_verify},
     error::Error,
     lease::Guarded,
-    request::{Call, http_date, url_of},
+    request::{Call, http_date, names, url_of},
 };
 use crate::{Service, World, chaos::Chance, identity};
 
@@ -130,10 +130,15 @@ pub(super) fn read_source<'a>(
     let mut trusted = caller.is_trusted().then(|| call.account.to_owned());
     if let Some(token) = call.header("x-ms-copy-source-authorization") {
         let message = "Server failed to authenticate the copy source.";
-        identity::principal(world, token, identity::STORAGE)
+        let principal = identity::principal(world, token, identity::STORAGE)
             .map_err(|_| cannot_verify(Error::new(401, "InvalidAuthenticationInfo", message)))?;
         let uri: Option<http::Uri> = url.parse().ok();
-        if let Some(Service::Blob { account, .. }) = uri.and_then(|uri| world.endpoints.service_of(&uri)) {
+        if let Some(Service::Blob { account, path }) = uri.and_then(|uri| world.endpoints.service_of(&uri)) {
+            if let Some(owner) = world.storage.accounts.get(&account) {
+                let container = names(&path).and_then(|(container, _)| container);
+                roles::check(world, &principal, owner, container.as_deref(), "containers/blobs/read")
+                    .map_err(cannot_verify)?;
+            }
             trusted = Some(account);
         }
     }

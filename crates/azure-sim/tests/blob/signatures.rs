@@ -217,11 +217,68 @@ async fn a_user_delegates_with_a_key_of_their_own() {
     let long = body.replace("2026-11-23", "2026-12-23");
     let refused = client.plain("POST", target, &headers, long.as_bytes()).await;
     assert_eq!(refusal(&refused), (400, "InvalidXmlNodeValue"));
+    // It allows one blob to be read, and no other, and nothing else.
+    for (method, blob, code) in [
+        ("PUT", "a%20b", "AuthorizationPermissionMismatch"),
+        ("DELETE", "a%20b", "AuthorizationPermissionMismatch"),
+        ("GET", "other", "AuthenticationFailed"),
+    ] {
+        let kind = [("x-ms-blob-type", "BlockBlob")];
+        let refused = client.plain(method, &format!("/ccc/{blob}?{sas}"), &kind, b"").await;
+        assert_eq!(refusal(&refused), (403, code), "{method} {blob}");
+    }
+    // Nor more than its signer may at the moment.
+    let signed = format!("/ccc/a%20b?{sas}");
+    let read = || client.plain("GET", &signed, &[], b"");
+    deny(&client, "blobs/read", "");
+    assert_eq!(refusal(&read().await), (403, "AuthorizationPermissionMismatch"));
+    deny(&client, "blobs/read", "containers/other");
+    assert_eq!(status(&read().await), 200);
+    deny(&client, "generateUserDelegationKey", "/acct");
+    assert_eq!(status(&read().await), 200);
+    let refused = client.plain("POST", target, &headers, body.as_bytes()).await;
+    assert_eq!(refusal(&refused), (403, "AuthorizationPermissionMismatch"));
+    client.sim.world().arm.denials.clear();
     client.sim.clock().sleep(Duration::from_secs(2 * 3600)).await;
     assert_eq!(
         refusal(&client.plain("GET", &format!("/ccc/a%20b?{sas}"), &[], b"").await),
         (403, "AuthenticationFailed")
     );
+}
+
+fn deny(client: &Client, action: &str, scope: &str) {
+    let denial = azure_sim::arm::Denial {
+        action_part: action.to_owned(),
+        scope_part: scope.to_owned(),
+        ..Default::default()
+    };
+    client.sim.world().arm.denials = vec![denial];
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_opens_what_its_bearers_roles_allow() {
+    let client = with_blob().await;
+    let bearer = client.bearer();
+    let headers =
+        [("authorization", bearer.as_str()), ("x-ms-version", VERSION), ("x-ms-blob-type", "BlockBlob")];
+    let call = |method: &'static str, target: &'static str| {
+        let (client, headers) = (client.clone(), headers);
+        async move { client.plain(method, target, &headers, b"").await.status().as_u16() }
+    };
+    let calls = [
+        ("containers/write", "PUT", "/new?restype=container", 201),
+        ("containers/blobs/read", "GET", "/ccc/a%20b", 200),
+        ("containers/blobs/read", "GET", "/ccc?restype=container&comp=list", 200),
+        ("containers/blobs/write", "PUT", "/ccc/c", 201),
+        ("containers/blobs/delete", "DELETE", "/ccc/c", 202),
+        ("containers/delete", "DELETE", "/new?restype=container", 202),
+    ];
+    for (action, method, target, expected) in calls {
+        deny(&client, action, "");
+        assert_eq!(call(method, target).await, 403, "{method} {target} without {action}");
+        client.sim.world().arm.denials.clear();
+        assert_eq!(call(method, target).await, expected, "{method} {target}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

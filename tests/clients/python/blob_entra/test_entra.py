@@ -1,10 +1,12 @@
 """Tokens of Entra, and SAS signed with a key that the service lends to their bearer."""
 
+from contextlib import contextmanager
+
 import pytest
 from azure.core.credentials import AccessToken
 from azure.storage.blob import BlobClient, BlobSasPermissions, generate_blob_sas
 
-from blob.accounts import hours, new_account
+from blob.accounts import control, hours, new_account
 from blob.answers import refused, wait_until
 
 
@@ -93,6 +95,48 @@ def test_a_key_that_was_lent_to_nobody_signs_nothing(account, blob, key, trust):
     finally:
         key.value = own
     assert signed(account, blob, key, trust).download_blob().readall() == b"hello"
+
+
+@contextmanager
+def denied(action, account):
+    """For everybody in this account, while it lasts."""
+    control("PUT", "/denials", [{"actionPart": action, "scopePart": account.name}])
+    try:
+        yield
+    finally:
+        control("PUT", "/denials", [])
+
+
+def test_a_user_delegation_sas_allows_no_more_than_its_signers_roles_do_at_the_moment(account, blob, key, trust):
+    reader = signed(account, blob, key, trust)
+    with denied("blobs/read", account), refused(403, "AuthorizationPermissionMismatch"):
+        reader.download_blob()
+    with denied("blobs/write", account):
+        assert reader.download_blob().readall() == b"hello"
+
+
+def test_a_key_is_lent_to_whom_a_role_lets_ask_for_it(account, service, blob, key, trust):
+    with denied("generateUserDelegationKey", account):
+        with refused(403, "AuthorizationPermissionMismatch"):
+            service.get_user_delegation_key(hours(-1), hours(1))
+        # What was lent before goes on to sign.
+        assert signed(account, blob, key, trust).download_blob().readall() == b"hello"
+
+
+def test_a_token_opens_what_its_bearers_roles_allow(account, blob):
+    with denied("blobs/write", account):
+        with refused(403, "AuthorizationPermissionMismatch"):
+            blob.upload_blob(b"new", overwrite=True)
+        assert blob.download_blob().readall() == b"hello"
+    with denied("blobs/delete", account), refused(403, "AuthorizationPermissionMismatch"):
+        blob.delete_blob()
+
+
+def test_a_user_delegation_sas_of_one_blob_opens_no_other(account, service, blob, key, trust):
+    other = service.get_container_client(blob.container_name).upload_blob("other", b"secret")
+    token = signed(account, blob, key, trust).url.split("?")[1]
+    with refused(403, "AuthenticationFailed"):
+        BlobClient.from_blob_url(f"{other.url}?{token}", retry_total=0, **trust).download_blob()
 
 
 def test_a_user_delegation_sas_is_good_as_the_source_of_a_copy(account, blob, key, credential, trust):

@@ -8,7 +8,7 @@ use std::{
 
 use time::OffsetDateTime;
 
-use super::{Need, On, check_keys_allowed, is_signed};
+use super::{Need, On, check_keys_allowed, is_signed, roles};
 use crate::{
     World,
     storage::{
@@ -187,15 +187,17 @@ fn user_delegation_sas(
     lines.extend(RESPONSE_HEADERS.map(|name| sas.get(name)));
     let name = key.map(str::to_owned);
     let delegated = world.storage.delegation_keys.get(&(account.name.clone(), name));
-    let value = delegated
+    let lent = delegated
         .ok_or_else(|| Error::authentication_failed("Signature did not match. The key is not known."))?;
-    check_signature(std::slice::from_ref(&value.0), &lines.join("\n"), sas)?;
+    check_signature(std::slice::from_ref(&lent.value), &lines.join("\n"), sas)?;
     check_time(world, sas.get("skt"), sas.get("ske"))?;
     let expires = check_time(world, sas.get("st"), sas.get("se"))?;
     check_protocol(resource, sas)?;
     check_address(resource, sas)?;
     check_scope(need)?;
     let key_expires = parse_iso(sas.get("ske")).unwrap_or(expires);
+    // What its signer may do is looked up at every use.
+    roles::check(world, &lent.principal, account, resource.container, roles::action(need))?;
     granted(sas.get("sp"), expires.min(key_expires), need)
 }
 
