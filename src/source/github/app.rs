@@ -115,14 +115,9 @@ pub(super) struct Tokens {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Token {
-    #[serde(deserialize_with = "secret")]
     token: Secret<String>,
     #[serde(with = "time::serde::rfc3339")]
     expires_at: OffsetDateTime,
-}
-
-fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret<String>, D::Error> {
-    String::deserialize(deserializer).map(Secret::new)
 }
 
 impl Tokens {
