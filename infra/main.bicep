@@ -38,6 +38,9 @@ param machineSizes array = [
   'Standard_D2s_v3'
 ]
 
+@description('Names of those storage accounts of labs that allow the factory nothing but a key of theirs. All others are reached as its identity; without any, the factory may read no key at all.')
+param keyedAccounts array = []
+
 @description('Repository with the configuration, such as https://github.com/<owner>/<repository>.')
 param repository string
 @description('Branch of which the newest commit counts.')
@@ -128,6 +131,7 @@ module roles 'modules/roles.bicep' = {
   name: 'roles-${token}'
   params: {
     prefix: 'Image factory ${environmentName}'
+    hasKeyedAccounts: !empty(keyedAccounts)
     assignableScopes: map(union([ownSubscriptionId], subscriptionIds), id => '/subscriptions/${id}')
   }
 }
@@ -234,6 +238,9 @@ module factoryLabStorageAccess 'modules/lab-storage-access.bicep' = {
     accountName: createFactoryLab ? newLab.outputs.storageAccountName : existingLab.outputs.storageAccountName
     principalId: identity.outputs.principalId
     labStorageRole: roles.outputs.labStorageRole
+    factoryStorageRole: roles.outputs.factoryStorageRole
+    keyedStorageRole: roles.outputs.keyedStorageRole
+    keyedAccounts: keyedAccounts
   }
 }
 
@@ -275,6 +282,8 @@ module teamLabAccess 'modules/team-lab-access.bicep' = [for lab in labs: {
     principalId: identity.outputs.principalId
     teamLabRole: roles.outputs.teamLabRole
     labStorageRole: roles.outputs.labStorageRole
+    keyedStorageRole: roles.outputs.keyedStorageRole
+    keyedAccounts: keyedAccounts
   }
 }]
 
@@ -298,6 +307,7 @@ module functionApp 'modules/function-app.bicep' = {
     keyVaultName: keyVault.outputs.name
     applicationInsightsConnectionString: monitoring.outputs.connectionString
     factoryLabId: createFactoryLab ? newLab.outputs.id : existingLab.outputs.id
+    keyedAccounts: join(keyedAccounts, ',')
     repository: repository
     branch: branch
     folder: folder

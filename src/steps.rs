@@ -46,6 +46,7 @@ use crate::{
     ledger::{AuditLine, Key, Ledger},
     source::Source,
 };
+pub use lab_storage::KeyedAccounts;
 use lab_storage::LabStorages;
 use turnstile::Turnstile;
 
@@ -85,6 +86,18 @@ impl Factory {
         let storages = LabStorages::new(azure.clone(), clock.clone());
         let turnstile = Turnstile::new(ledger.clone(), clock.clone());
         Self { azure, ledger, outbox, source, clock, factory_lab, storages, turnstile }
+    }
+
+    /// The same factory, with its configuration from elsewhere.
+    #[must_use]
+    pub fn with_source(self, source: Arc<dyn Source>) -> Self {
+        Self { source, ..self }
+    }
+
+    /// The same factory, reaching these storage accounts of labs with a key of theirs.
+    #[must_use]
+    pub fn with_keyed_accounts(self, accounts: KeyedAccounts) -> Self {
+        Self { storages: self.storages.with_keyed_accounts(accounts), ..self }
     }
 
     /// Handles one message: the whole of an invocation. `delivery` counts from 1 how often Service Bus has delivered it.

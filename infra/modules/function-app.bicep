@@ -40,6 +40,8 @@ param applicationInsightsConnectionString string
 
 @description('Resource id of the factory lab.')
 param factoryLabId string
+@description('Names of the storage accounts of labs that are reached with a key of theirs, separated by commas.')
+param keyedAccounts string
 @description('The repository with the configuration; see docs/configuration.md for this one and the next three.')
 param repository string
 param branch string
@@ -66,6 +68,7 @@ var isAzureDevOps = contains(repository, '/_git/')
 var handlerSettings = {
   IMAGE_FACTORY_LEDGER: ledgerUrl
   IMAGE_FACTORY_LAB: factoryLabId
+  IMAGE_FACTORY_KEYED_ACCOUNTS: keyedAccounts
   IMAGE_FACTORY_RESOURCE_MANAGER: environment().resourceManager
   IMAGE_FACTORY_REPOSITORY: repository
   IMAGE_FACTORY_BRANCH: branch

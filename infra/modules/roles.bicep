@@ -4,6 +4,8 @@ targetScope = 'subscription'
 
 @description('Begins the names of the roles, which are unique in a tenant.')
 param prefix string
+@description('Whether there are storage accounts of labs that are reached with a key of theirs.')
+param hasKeyedAccounts bool
 @description('The subscriptions in which the roles are assigned, as /subscriptions/{id}.')
 param assignableScopes array
 
@@ -39,8 +41,25 @@ var teamLabActions = [
   'Microsoft.DevTestLab/labs/virtualMachines/read'
 ]
 
-// On the storage account of each lab, the factory's included: VHDs are written and signed with the account's key.
+// On the storage account of each lab, the factory's included: VHDs are written, read and deleted as the factory's identity.
 var labStorageActions = [
+  'Microsoft.Storage/storageAccounts/read'
+  'Microsoft.Storage/storageAccounts/blobServices/containers/write'
+]
+var labStorageDataActions = [
+  'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'
+  'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'
+  'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'
+]
+
+// On the storage account of the factory lab: a copy into another account reads its source by a signature, for which the service
+// lends a key.
+var factoryStorageActions = [
+  'Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action'
+]
+
+// In place of both, on the accounts that are named in keyedAccounts. A key of an account allows everything in it.
+var keyedStorageActions = [
   'Microsoft.Storage/storageAccounts/read'
   'Microsoft.Storage/storageAccounts/listKeys/action'
 ]
@@ -115,6 +134,37 @@ resource labStorage 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
     permissions: [
       {
         actions: labStorageActions
+        dataActions: labStorageDataActions
+      }
+    ]
+    assignableScopes: assignableScopes
+  }
+}
+
+resource factoryStorage 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, prefix, 'factory storage')
+  properties: {
+    roleName: '${prefix}: factory storage'
+    description: 'Signs for the VHDs of the factory lab, so that they can be copied to other labs.'
+    type: 'CustomRole'
+    permissions: [
+      {
+        actions: factoryStorageActions
+      }
+    ]
+    assignableScopes: assignableScopes
+  }
+}
+
+resource keyedStorage 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (hasKeyedAccounts) {
+  name: guid(subscription().id, prefix, 'keyed storage')
+  properties: {
+    roleName: '${prefix}: keyed storage'
+    description: 'Reads the keys of a storage account that allows nothing else.'
+    type: 'CustomRole'
+    permissions: [
+      {
+        actions: keyedStorageActions
       }
     ]
     assignableScopes: assignableScopes
@@ -157,5 +207,7 @@ output factoryLabRole string = factoryLab.name
 output machinesRole string = machines.name
 output teamLabRole string = teamLab.name
 output labStorageRole string = labStorage.name
+output factoryStorageRole string = factoryStorage.name
+output keyedStorageRole string = guid(subscription().id, prefix, 'keyed storage')
 output subscriptionRole string = inSubscription.name
 output ledgerRole string = ledger.name

@@ -6,6 +6,9 @@ param labName string
 param principalId string
 param teamLabRole string
 param labStorageRole string
+@description('The role of a storage account that is reached with a key of its own, and the names of those accounts.')
+param keyedStorageRole string
+param keyedAccounts array
 
 resource lab 'Microsoft.DevTestLab/labs@2018-09-15' existing = {
   name: labName
@@ -27,5 +30,7 @@ module storage 'lab-storage-access.bicep' = {
     accountName: last(split(lab.properties.defaultStorageAccount, '/'))
     principalId: principalId
     labStorageRole: labStorageRole
+    keyedStorageRole: keyedStorageRole
+    keyedAccounts: keyedAccounts
   }
 }

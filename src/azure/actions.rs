@@ -15,6 +15,10 @@ pub enum Place {
     TeamLab,
     /// The storage account of a lab, be it the factory's or a team's.
     LabStorage,
+    /// The storage account of the factory lab alone, from which VHDs are copied.
+    FactoryStorage,
+    /// In place of both, the account of a lab that `IMAGE_FACTORY_KEYED_ACCOUNTS` names.
+    KeyedStorage,
     /// A subscription that has a lab: the URLs of operations and of the Marketplace name no resource group.
     Subscription,
     /// The container of the ledger.
@@ -25,11 +29,13 @@ pub enum Place {
 
 impl Place {
     /// Every place.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::FactoryLab,
         Self::Machines,
         Self::TeamLab,
         Self::LabStorage,
+        Self::FactoryStorage,
+        Self::KeyedStorage,
         Self::Subscription,
         Self::Ledger,
         Self::ServiceBus,
@@ -96,7 +102,33 @@ pub const ACTIONS: &[Action] = &[
     action(Place::TeamLab, "Microsoft.DevTestLab/labs/formulas/read", "Azure::formulas"),
     action(Place::TeamLab, "Microsoft.DevTestLab/labs/virtualMachines/read", "Azure::lab_vms"),
     action(Place::LabStorage, "Microsoft.Storage/storageAccounts/read", "Azure::storage_account"),
-    action(Place::LabStorage, "Microsoft.Storage/storageAccounts/listKeys/action", "Azure::storage_key"),
+    action(
+        Place::LabStorage,
+        "Microsoft.Storage/storageAccounts/blobServices/containers/write",
+        "Container::create_if_missing: the container of VHDs",
+    ),
+    action(
+        Place::LabStorage,
+        "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
+        "Container::get, Container::properties, Container::pages; of a copy's source, whoever signs its SAS",
+    ),
+    action(
+        Place::LabStorage,
+        "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write",
+        "Container::put, Container::start_copy, Container::abort_copy",
+    ),
+    action(
+        Place::LabStorage,
+        "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete",
+        "Container::delete",
+    ),
+    action(
+        Place::FactoryStorage,
+        "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action",
+        "Container::user_delegation_sas_url",
+    ),
+    action(Place::KeyedStorage, "Microsoft.Storage/storageAccounts/read", "Azure::storage_account"),
+    action(Place::KeyedStorage, "Microsoft.Storage/storageAccounts/listKeys/action", "Azure::storage_key"),
     action(Place::Subscription, "Microsoft.Compute/locations/diskOperations/read", "Azure::disk_access"),
     action(
         Place::Subscription,

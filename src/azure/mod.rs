@@ -51,6 +51,7 @@ pub use marketplace::MarketplaceSku;
 pub use network::identity_transport;
 pub use operation::{OperationUrl, Progress, Started};
 pub use resource_id::{BadResourceId, ResourceId, same_id};
+pub use storage_account::StorageAccount;
 
 /// Longest time that one call may take. Resource Manager itself gives up after 60 s; a time-out of ours after that
 /// loses no answer.

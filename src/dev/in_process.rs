@@ -51,7 +51,7 @@ use crate::{
     handler::{self, Webhooks},
     ledger::Ledger,
     source::{Source, SourceError},
-    steps::{Envelope, Factory, Outbox, OutboxError},
+    steps::{Envelope, Factory, KeyedAccounts, Outbox, OutboxError},
 };
 
 /// As host.json says: `extensions.serviceBus.maxConcurrentCalls`, per function.
@@ -176,6 +176,12 @@ impl Instance {
         let factory = Arc::new(Factory::new(azure, Ledger::new(container), outbox, source, clock, lab));
         let handler = handler::router(factory.clone());
         Ok(Self { factory, handler })
+    }
+
+    /// The same handler behind something that hears what it is asked, or what it answers.
+    #[must_use]
+    pub fn behind(self, wrap: impl FnOnce(Router) -> Router) -> Self {
+        Self { handler: wrap(self.handler), ..self }
     }
 
     /// Hands a received message to the handler as the host does; whether the invocation succeeded.
@@ -303,9 +309,16 @@ impl InProcess {
     /// The same factory with its configuration from elsewhere, called by these webhooks.
     #[must_use]
     pub fn listening(self, source: Arc<dyn Source>, webhooks: Webhooks) -> Self {
-        let Factory { azure, ledger, outbox, clock, factory_lab, .. } = (*self.factory).clone();
-        let factory = Arc::new(Factory::new(azure, ledger, outbox, source, clock, factory_lab));
+        let factory = Arc::new((*self.factory).clone().with_source(source));
         let handler = handler::router_with(factory.clone(), webhooks);
+        Self { instance: Instance { factory: factory.clone(), handler }, factory, ..self }
+    }
+
+    /// The same factory, reaching these storage accounts of labs with a key of theirs.
+    #[must_use]
+    pub fn with_keyed_accounts(self, accounts: KeyedAccounts) -> Self {
+        let factory = Arc::new((*self.factory).clone().with_keyed_accounts(accounts));
+        let handler = handler::router(factory.clone());
         Self { instance: Instance { factory: factory.clone(), handler }, factory, ..self }
     }
 

@@ -22,13 +22,17 @@ use crate::{
     azure::{Azure, AzureOptions, BlobAuthorization, ResourceId, identity_transport},
     domain::LabId,
     ledger::Ledger,
-    steps::Factory,
+    secret::Secret,
+    steps::{Factory, KeyedAccounts},
 };
 
 /// The container of the ledger, such as `https://myfactory.blob.core.windows.net/image-factory`.
 pub const LEDGER: &str = "IMAGE_FACTORY_LEDGER";
 /// The resource id of the factory lab; `factoryLab` in factory.json comes before it.
 pub const FACTORY_LAB: &str = "IMAGE_FACTORY_LAB";
+/// The names of those storage accounts of labs, separated by commas, that are reached with a key of theirs because they allow
+/// nothing else; all others are reached as the factory's identity.
+pub const KEYED_ACCOUNTS: &str = "IMAGE_FACTORY_KEYED_ACCOUNTS";
 /// Resource Manager's endpoint; the public cloud's where it is not set.
 pub const RESOURCE_MANAGER: &str = "IMAGE_FACTORY_RESOURCE_MANAGER";
 /// The Service Bus connection, by the name that function.json gives it: a connection string (the local stand-in's), or with
@@ -56,6 +60,7 @@ pub struct Settings {
     ledger: Url,
     ledger_container: String,
     factory_lab: Option<LabId>,
+    keyed_accounts: KeyedAccounts,
     source: SourceSettings,
     resource_manager: Url,
     service_bus: ServiceBus,
@@ -65,8 +70,8 @@ pub struct Settings {
 }
 
 enum ServiceBus {
-    /// Holds a key: never printed.
-    ConnectionString(String),
+    /// Holds a key.
+    ConnectionString(Secret<String>),
     Namespace(String),
 }
 
@@ -111,11 +116,16 @@ impl Settings {
                 None
             }
         });
+        let keyed_accounts =
+            keyed_accounts(get(KEYED_ACCOUNTS).unwrap_or_default()).unwrap_or_else(|problem| {
+                problems.push(problem);
+                KeyedAccounts::new()
+            });
         let source = SourceSettings::read(get, &mut problems);
         let resource_manager =
             url(RESOURCE_MANAGER, get(RESOURCE_MANAGER).unwrap_or(PUBLIC_RESOURCE_MANAGER), &mut problems);
         let service_bus = match (get(SERVICE_BUS), get(SERVICE_BUS_NAMESPACE)) {
-            (Some(text), _) => Some(ServiceBus::ConnectionString(text.to_owned())),
+            (Some(text), _) => Some(ServiceBus::ConnectionString(Secret::new(text.to_owned()))),
             (None, Some(namespace)) => Some(ServiceBus::Namespace(namespace.to_owned())),
             (None, None) => {
                 problems.push(format!(
@@ -142,6 +152,7 @@ impl Settings {
                 ledger,
                 ledger_container,
                 factory_lab,
+                keyed_accounts,
                 source,
                 resource_manager,
                 service_bus,
@@ -184,7 +195,7 @@ impl Settings {
 
     fn parts(self, credential: Arc<dyn TokenCredential>) -> anyhow::Result<(Factory, ServiceBusClient)> {
         let client = match self.service_bus {
-            ServiceBus::ConnectionString(text) => ServiceBusClient::from_connection_string(&text)?,
+            ServiceBus::ConnectionString(text) => ServiceBusClient::from_connection_string(text.expose())?,
             ServiceBus::Namespace(namespace) => ServiceBusClient::new(&namespace, credential.clone())?,
         };
         let azure = Azure::new(AzureOptions {
@@ -198,8 +209,28 @@ impl Settings {
         let source = self.source.source(credential, self.clock.clone());
         let factory =
             Factory::new(azure, Ledger::new(container), outbox, source, self.clock, self.factory_lab);
-        Ok((factory, client))
+        Ok((factory.with_keyed_accounts(self.keyed_accounts), client))
     }
+}
+
+/// The names in [`KEYED_ACCOUNTS`].
+fn keyed_accounts(text: &str) -> Result<KeyedAccounts, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let is_name = |name: &str| {
+        (3..=24).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    names
+        .enumerate()
+        .map(|(index, name)| match is_name(name) {
+            true => Ok(name.to_owned()),
+            // Without the value: it may be a key that somebody put here by mistake.
+            false => Err(format!(
+                "{KEYED_ACCOUNTS}: part {} is no storage account's name: 3 to 24 lower-case letters and digits",
+                index + 1
+            )),
+        })
+        .collect()
 }
 
 /// The lab of a resource id.

@@ -363,7 +363,7 @@ async fn start_copy(
     let now = factory.clock.now();
     let from = factory.storages.get(&record.factory_lab).await?;
     let expires = now + record.settings.deadlines.copy_image + SAS_MARGIN;
-    let source = from.container.sas_url(&record.image_name.factory_vhd_blob(), "r", expires)?;
+    let source = from.readable_url(&record.image_name.factory_vhd_blob(), expires).await?;
     let metadata = tags::metadata(&record.run, &record.image_path);
     storage.start_copy(&record.vhd(), &source, &metadata).await?;
     progress::begun(state, factory.clock.now());

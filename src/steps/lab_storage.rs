@@ -1,7 +1,7 @@
 //! A lab with the storage account in which its VHDs stand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -9,7 +9,7 @@ use factory_clock::Clock;
 use time::{Duration, OffsetDateTime};
 
 use crate::{
-    azure::{Azure, AzureError, BlobAuthorization, Container, CopyStatus, ErrorKind, Lab},
+    azure::{Azure, AzureError, BlobAuthorization, Container, CopyStatus, ErrorKind, Lab, StorageAccount},
     domain::LabId,
     secret::Secret,
 };
@@ -17,11 +17,18 @@ use crate::{
 /// The container for VHDs in a lab's storage account; Microsoft's sample uses the same.
 pub const VHD_CONTAINER: &str = "imagefactoryvhds";
 
-/// How long a lab's account and key are taken as known. Looking them up costs three calls, which every look at a copy would
-/// repeat; a rotated key is noticed by the refusal, see [`LabStorages::forget`].
+/// How long a lab and its account are taken as known. Looking them up costs two calls, which every look at a copy would
+/// repeat; a key that is good no longer is noticed by the refusal, see [`LabStorages::forget`].
 const KNOWN_FOR: Duration = Duration::hours(1);
 /// The storage service's code for a container that is not there.
 const NO_CONTAINER: &str = "ContainerNotFound";
+
+/// What a VHD's SAS permits: to read it.
+const READ: &str = "r";
+
+/// The names of the storage accounts that are reached with a key of theirs: only those that somebody named, because they allow
+/// the factory nothing else.
+pub type KeyedAccounts = BTreeSet<String>;
 
 /// A lab and the container of its VHDs.
 #[derive(Clone)]
@@ -30,6 +37,8 @@ pub struct LabStorage {
     pub lab: Lab,
     /// The container for VHDs in its storage account.
     pub container: Container,
+    account: String,
+    has_key: bool,
 }
 
 impl LabStorage {
@@ -52,6 +61,21 @@ impl LabStorage {
         match started {
             Err(error) if !error.is_precondition() => Err(error),
             _ => Ok(()),
+        }
+    }
+
+    /// A VHD's URL with a SAS that reads it until it `expires`, for a copy into another account.
+    ///
+    /// # Errors
+    /// If Blob Storage lends no key to sign with.
+    pub async fn readable_url(
+        &self,
+        vhd: &str,
+        expires: OffsetDateTime,
+    ) -> Result<Secret<String>, AzureError> {
+        match self.has_key {
+            true => self.container.sas_url(vhd, READ, expires),
+            false => self.container.user_delegation_sas_url(&self.account, vhd, READ, expires).await,
         }
     }
 
@@ -88,12 +112,18 @@ type Known = Arc<tokio::sync::Mutex<Option<(OffsetDateTime, Result<LabStorage, A
 pub struct LabStorages {
     azure: Azure,
     clock: Clock,
+    keys: Arc<KeyedAccounts>,
     known: Arc<Mutex<BTreeMap<LabId, Known>>>,
 }
 
 impl LabStorages {
     pub(super) fn new(azure: Azure, clock: Clock) -> Self {
-        Self { azure, clock, known: Arc::default() }
+        Self { azure, clock, keys: Arc::default(), known: Arc::default() }
+    }
+
+    /// The same, reaching these accounts with a key of theirs.
+    pub(super) fn with_keyed_accounts(self, keys: KeyedAccounts) -> Self {
+        Self { keys: Arc::new(keys), known: Arc::default(), ..self }
     }
 
     /// The lab and its container.
@@ -129,10 +159,30 @@ impl LabStorages {
         let account = self.azure.storage_account(&lab.storage_account_id).await?;
         let account =
             account.ok_or_else(|| absent(format!("storage account of lab {}", id.lab_name()), id))?;
-        let key = self.azure.storage_key(&account.id).await?;
-        let authorization = BlobAuthorization::SharedKey { account: account.name.clone(), key };
+        let has_key = self.keys.contains(&account.name);
+        let authorization = match has_key {
+            true => self.account_key(&account).await?,
+            false => BlobAuthorization::Bearer,
+        };
         let container = self.azure.container(&account.blob_endpoint, VHD_CONTAINER, authorization)?;
-        Ok(LabStorage { lab, container })
+        Ok(LabStorage { lab, container, account: account.name, has_key })
+    }
+
+    async fn account_key(&self, account: &StorageAccount) -> Result<BlobAuthorization, AzureError> {
+        if !account.allow_shared_key {
+            return Err(AzureError {
+                kind: ErrorKind::Permanent,
+                status: None,
+                code: "KeyBasedAuthenticationNotPermitted".to_owned(),
+                message: "it allows no use of its keys: take it out of the app setting IMAGE_FACTORY_KEYED_ACCOUNTS, and give \
+                          the factory's identity the role for storage accounts of labs on it"
+                    .to_owned(),
+                correlation_id: None,
+                attempted: format!("use a key of storage account {}", account.name),
+            });
+        }
+        let key = self.azure.storage_key(&account.id).await?;
+        Ok(BlobAuthorization::SharedKey { account: account.name.clone(), key })
     }
 }
 

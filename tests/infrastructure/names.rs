@@ -9,11 +9,12 @@ use crate::{
 
 /// The functions of Bicep that are used here
 /// (<https://learn.microsoft.com/azure/azure-resource-manager/bicep/bicep-functions>).
-const FUNCTIONS: [&str; 25] = [
+const FUNCTIONS: [&str; 26] = [
     "contains",
     "empty",
     "environment",
     "guid",
+    "join",
     "last",
     "loadJsonContent",
     "loadTextContent",

@@ -1,59 +1,71 @@
 //! Roles grant what the code declares that it needs (`image_factory::azure::actions`), and nothing else, each at its place.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use image_factory::azure::actions::{ACTIONS, Place};
 
 use crate::{
-    bicep::{Expression, File, Kind},
+    bicep::{Declaration, Expression, File, Kind},
     files, infra, module,
 };
 
 /// The custom role of a place.
 struct Custom {
     place: Place,
-    /// The variable with its actions.
-    actions: &'static str,
+    /// The variables with its actions; those of data have a variable of their own.
+    actions: &'static [&'static str],
     /// The output with its name.
     role: &'static str,
     /// The modules of main.bicep that assign it, each with its file.
     assigned: &'static [(&'static str, &'static str)],
 }
 
-const CUSTOM: [Custom; 6] = [
+const CUSTOM: [Custom; 8] = [
     Custom {
         place: Place::FactoryLab,
-        actions: "factoryLabActions",
+        actions: &["factoryLabActions"],
         role: "factoryLabRole",
         assigned: &[("factoryLabAccess", "group-access")],
     },
     Custom {
         place: Place::Machines,
-        actions: "machineActions",
+        actions: &["machineActions"],
         role: "machinesRole",
         assigned: &[("machinesAccess", "group-access"), ("allMachinesAccess", "subscription-access")],
     },
     Custom {
         place: Place::TeamLab,
-        actions: "teamLabActions",
+        actions: &["teamLabActions"],
         role: "teamLabRole",
         assigned: &[("teamLabAccess", "team-lab-access")],
     },
     Custom {
         place: Place::LabStorage,
-        actions: "labStorageActions",
+        actions: &["labStorageActions", "labStorageDataActions"],
         role: "labStorageRole",
         assigned: &[("factoryLabStorageAccess", "lab-storage-access"), ("teamLabAccess", "team-lab-access")],
     },
     Custom {
+        place: Place::FactoryStorage,
+        actions: &["factoryStorageActions"],
+        role: "factoryStorageRole",
+        assigned: &[("factoryLabStorageAccess", "lab-storage-access")],
+    },
+    Custom {
+        place: Place::KeyedStorage,
+        actions: &["keyedStorageActions"],
+        role: "keyedStorageRole",
+        assigned: &[("factoryLabStorageAccess", "lab-storage-access"), ("teamLabAccess", "team-lab-access")],
+    },
+    Custom {
         place: Place::Subscription,
-        actions: "subscriptionActions",
+        actions: &["subscriptionActions"],
         role: "subscriptionRole",
         assigned: &[("subscriptionAccess", "subscription-access")],
     },
     Custom {
         place: Place::Ledger,
-        actions: "ledgerDataActions",
+        actions: &["ledgerDataActions"],
         role: "ledgerRole",
         assigned: &[("ledgerStorage", "ledger-storage")],
     },
@@ -92,12 +104,23 @@ fn declared(place: Place) -> BTreeSet<&'static str> {
 #[test]
 fn each_custom_role_grants_what_the_code_needs_at_its_place_and_nothing_else() {
     let roles = module("roles");
-    for Custom { place, actions: variable, .. } in CUSTOM {
-        let granted = roles.variable(variable).texts();
+    for Custom { place, actions: variables, .. } in CUSTOM {
+        let granted: Vec<&str> = variables.iter().flat_map(|name| roles.variable(name).texts()).collect();
         let set: BTreeSet<&str> = granted.iter().copied().collect();
-        assert_eq!(set, declared(place), "{variable} in infra/modules/roles.bicep, and src/azure/actions.rs");
-        assert_eq!(set.len(), granted.len(), "{variable} names an action twice");
-        assert!(granted.iter().all(|name| !name.contains('*')), "{variable}: {granted:?}");
+        assert_eq!(
+            set,
+            declared(place),
+            "{variables:?} in infra/modules/roles.bicep, and src/azure/actions.rs"
+        );
+        assert_eq!(set.len(), granted.len(), "{variables:?} name an action twice");
+        assert!(granted.iter().all(|name| !name.contains('*')), "{variables:?}: {granted:?}");
+        // What is done to blobs is granted as an action on data, and does nothing as any other
+        // (<https://learn.microsoft.com/azure/role-based-access-control/role-definitions#control-and-data-actions>).
+        for variable in variables {
+            let of_data =
+                roles.variable(variable).texts().iter().all(|name| name.contains("/containers/blobs/"));
+            assert_eq!(of_data, variable.ends_with("DataActions"), "{variable}");
+        }
     }
 }
 
@@ -126,7 +149,8 @@ fn each_custom_role_is_defined_with_its_own_actions() {
             }
         }
     }
-    let expected: BTreeSet<String> = CUSTOM.iter().map(|custom| custom.actions.to_owned()).collect();
+    let expected: BTreeSet<String> =
+        CUSTOM.iter().flat_map(|custom| custom.actions).map(|name| (*name).to_owned()).collect();
     assert_eq!(defined, expected);
 }
 
@@ -157,6 +181,36 @@ fn each_custom_role_is_assigned_where_it_belongs_and_nowhere_else() {
             assert!(module(file).resources(ASSIGNMENT).next().is_some(), "{file} assigns nothing");
         }
     }
+}
+
+#[test]
+fn keys_of_accounts_can_be_read_only_where_an_account_is_named() {
+    for path in files("bicep") {
+        let file = File::read(&infra(), &path);
+        let holds_keys = |found: &&Declaration| {
+            let texts = found.value.iter().flat_map(|value| value.all()).filter_map(Expression::text);
+            texts.into_iter().any(|text| text.to_ascii_lowercase().contains("listkeys"))
+        };
+        let found: Vec<&str> =
+            file.declarations.iter().filter(holds_keys).map(|found| found.name.as_str()).collect();
+        let expected: &[&str] = if path.ends_with("roles.bicep") { &["keyedStorageActions"] } else { &[] };
+        assert_eq!(found, expected, "{path}");
+    }
+    let text = fs::read_to_string(infra().join("modules/roles.bicep")).unwrap();
+    let (_, definition) = text.split_once("resource keyedStorage ").unwrap();
+    let (head, _) = definition.split_once('\n').unwrap();
+    assert!(head.ends_with("= if (hasKeyedAccounts) {"), "{head}");
+    let main = File::read(&infra(), "main.bicep");
+    let default = main.find("keyedAccounts").unwrap().value.as_ref();
+    assert_eq!(default, Some(&Expression::Array(Vec::new())), "no account is named unless somebody does");
+    let access = File::read(&infra(), "modules/lab-storage-access.bicep");
+    let Expression::Ternary(parts) = access.variable("role") else { panic!("no choice of the role") };
+    let [condition, then, otherwise] = &**parts;
+    let name = |text: &str| Expression::Name(text.to_owned());
+    assert_eq!(
+        (condition, then, otherwise),
+        (&name("isKeyed"), &name("keyedStorageRole"), &name("labStorageRole"))
+    );
 }
 
 #[test]

@@ -23,6 +23,10 @@ use serde_json::{Value, json};
 use crate::base_images::resolve;
 use crate::factory::{DATA, Factory, Files, LINUX, ORIGIN, WEB, WINDOWS, definition, image, line, scenario};
 
+/// How the name of the storage account begins that is reached with a key: that of the lab `data`.
+const KEYED: &str = "adata";
+/// How the name of the factory lab's begins.
+const SOURCE: &str = "aimagefactory";
 const FROM_GALLERY: &str = "Linux/Shared.json";
 const GALLERY: &str = "/subscriptions/f0000000-0000-4000-8000-000000000000/resourceGroups/rg-images/providers/Microsoft.Compute/galleries/base";
 
@@ -60,25 +64,43 @@ fn needed_for(request: &Request) -> Vec<Needed> {
         }
         host => {
             let authorization = request.headers().get_optional_str(&AUTHORIZATION).unwrap_or_default();
+            let source = request.headers().get_optional_str(&"x-ms-copy-source".into()).unwrap_or_default();
+            // What a SAS allows that the factory signed is no more than what the factory itself is allowed.
+            let mut needed: Vec<_> =
+                source.contains("skoid=").then(|| (Place::LabStorage, blobs("read"))).into_iter().collect();
             // What is done with an account's key needs no role but the one that hands out the key.
             if !authorization.starts_with("Bearer ") {
-                return Vec::new();
+                assert!(host.starts_with(KEYED), "no key is to be used here: {url}");
+                return needed;
             }
-            assert_eq!(host.split('.').next(), Some(LEDGER_ACCOUNT), "no role for tokens elsewhere: {url}");
-            let is_list = url.query().is_some_and(|query| query.contains("comp=list"));
-            assert!(segments.len() > 1 || is_list, "the container is not the factory's to make: {url}");
-            let verb = match request.method() {
-                Method::Get | Method::Head => "read",
-                Method::Put => "write",
-                Method::Delete => "delete",
-                other => panic!("{other} {url}"),
+            assert!(!host.starts_with(KEYED), "reached with a token: {url}");
+            let place = match host.split('.').next() {
+                Some(LEDGER_ACCOUNT) => Place::Ledger,
+                _ => Place::LabStorage,
             };
-            vec![(
-                Place::Ledger,
-                format!("microsoft.storage/storageaccounts/blobservices/containers/blobs/{verb}"),
-            )]
+            let query = url.query().unwrap_or_default();
+            needed.push(match (request.method(), segments.len()) {
+                (Method::Post, _) if query.contains("comp=userdelegationkey") => {
+                    assert!(host.starts_with(SOURCE), "a key is lent that nobody needs: {url}");
+                    (Place::FactoryStorage, format!("{BLOB_SERVICES}/generateuserdelegationkey/action"))
+                }
+                (Method::Put, 1) => (place, format!("{BLOB_SERVICES}/containers/write")),
+                (Method::Get, 1) if query.contains("comp=list") => (place, blobs("read")),
+                (_, 1) => panic!("nothing else is done to a container: {url}"),
+                (Method::Get | Method::Head, _) => (place, blobs("read")),
+                (Method::Put, _) => (place, blobs("write")),
+                (Method::Delete, _) => (place, blobs("delete")),
+                (other, _) => panic!("{other} {url}"),
+            });
+            needed
         }
     }
+}
+
+const BLOB_SERVICES: &str = "microsoft.storage/storageaccounts/blobservices";
+
+fn blobs(verb: &str) -> String {
+    format!("{BLOB_SERVICES}/containers/blobs/{verb}")
 }
 
 /// Where a path of Resource Manager leads, the type that it names, and whether it ends with the type: a collection or an action.
@@ -92,6 +114,7 @@ fn resource(segments: &[&str]) -> (Place, String, bool) {
     let kinds: Vec<&str> = names.iter().step_by(2).copied().collect();
     let place = match (group, *provider) {
         (None, _) => Place::Subscription,
+        (_, "microsoft.storage") if names[1].starts_with(KEYED) => Place::KeyedStorage,
         (_, "microsoft.storage") => Place::LabStorage,
         (_, "microsoft.compute") => Place::Machines,
         (Some(FACTORY_GROUP), _) => Place::FactoryLab,
@@ -120,7 +143,8 @@ fn deployed(request: &Request, place: Place) -> Vec<Needed> {
 }
 
 /// Two runs in which the factory does all that it ever does: images of every source, older ones that retire, a VM that comes to
-/// nothing, a custom image that fails, a lab whose group is not named, and a run that is forgotten.
+/// nothing, a custom image that fails, a lab whose group is not named, one whose account is reached with a key, and a run that is
+/// forgotten.
 async fn everything(needed: Arc<Mutex<BTreeSet<Needed>>>) {
     let settings = json!({"imagesToKeep": 1, "mostRetiredShare": 1, "deadlines": {"createVm": "PT2H"}});
     let mut files = Files::with_settings(settings);
@@ -135,6 +159,7 @@ async fn everything(needed: Arc<Mutex<BTreeSet<Needed>>>) {
     files.definitions.insert(FROM_GALLERY.to_owned(), from_gallery);
     files.labs[0].as_object_mut().unwrap().remove("ResourceGroup");
     let factory = Factory::wired(&files, |onward| Arc::new(Recorder { onward, needed })).await;
+    let factory = factory.with_keys_of(&[DATA]);
     {
         let mut world = factory.host.sim.world();
         let (lab, tags) = (factory.factory_lab(), Default::default());

@@ -222,6 +222,17 @@ impl Factory {
         Self { host: self.host.listening(source, webhooks), ..self }
     }
 
+    /// The same, reaching the storage accounts of these labs with a key of theirs.
+    pub fn with_keys_of(self, labs: &[&str]) -> Self {
+        let state = self.state();
+        let account = |lab: &&str| {
+            let found = state.labs.iter().find(|known| known.id.ends_with(&format!("/{lab}")));
+            found.unwrap_or_else(|| panic!("no lab {lab}")).storage_account.clone()
+        };
+        let accounts = labs.iter().map(account).collect();
+        Self { host: self.host.with_keyed_accounts(accounts), ..self }
+    }
+
     pub fn unkind(mut self, unkind: Unkind) -> Self {
         self.unkind = unkind;
         self
@@ -511,12 +522,30 @@ impl Factory {
         self.resource_manager("GET", path, Vec::new()).await
     }
 
+    /// A POST of Resource Manager, without a body.
+    pub async fn post(&self, path: &str) {
+        let (status, body) = self.ask_resource_manager("POST", path, Vec::new()).await;
+        assert!(status.is_success(), "POST {path}: {status} {}", String::from_utf8_lossy(&body));
+    }
+
     /// A PATCH of Resource Manager.
     pub async fn patch(&self, path: &str, body: &Value) -> Value {
         self.resource_manager("PATCH", path, body.to_string().into_bytes()).await
     }
 
     async fn resource_manager(&self, method: &str, path: &str, body: Vec<u8>) -> Value {
+        let (status, body) = self.ask_resource_manager(method, path, body).await;
+        let body = serde_json::from_slice(&body).unwrap();
+        assert!(status.is_success(), "{method} {path}: {status} {body}");
+        body
+    }
+
+    async fn ask_resource_manager(
+        &self,
+        method: &str,
+        path: &str,
+        body: Vec<u8>,
+    ) -> (axum::http::StatusCode, Vec<u8>) {
         let token = {
             let azure = self.host.sim.world();
             let caller = azure.identity.managed_identity.clone();
@@ -531,10 +560,7 @@ impl Factory {
             .body(body.into())
             .unwrap();
         let response = self.host.sim.call(request).await.unwrap();
-        let status = response.status();
-        let body = serde_json::from_slice(response.body()).unwrap();
-        assert!(status.is_success(), "{method} {path}: {status} {body}");
-        body
+        (response.status(), response.body().to_vec())
     }
 
     /// What holds after every run, whatever went wrong: nothing half made is left; what is reported to stand does stand;

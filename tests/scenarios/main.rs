@@ -13,6 +13,7 @@ mod copies;
 mod definitions;
 mod everything;
 mod happy;
+mod lab_accounts;
 mod labs;
 mod messages;
 mod ownership;

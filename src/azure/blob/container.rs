@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     num::NonZero,
-    time::Duration,
 };
 
 use azure_core::http::{
@@ -11,10 +10,10 @@ use azure_core::http::{
     headers::{HeaderName, Headers},
 };
 use azure_storage_blob::{
-    BlobClient, BlobClientOptions, BlobServiceClient, BlobServiceClientOptions,
+    BlobClient, BlobClientOptions,
     models::{
         BlobClientStartCopyFromUrlOptions, BlobClientUploadOptions, BlobContainerClientListBlobsOptions,
-        KeyInfo, ListBlobsIncludeItem,
+        ListBlobsIncludeItem,
     },
 };
 use futures::TryStreamExt;
@@ -23,13 +22,11 @@ use time::OffsetDateTime;
 use super::{
     super::{AzureError, error::without_queries, text::date},
     BlobItem, BlobPages, BlobProperties, Condition, Container, Copy, CopyStarted, CopyStatus, ETag, Marker,
-    VERSION, sas,
-    shared_key::AccountKey,
+    VERSION,
+    delegation::CLOCK_DIFFERENCE,
+    sas,
 };
 use crate::secret::Secret;
-
-/// How far the service's clock may be behind the factory's; a key that is not valid yet signs nothing.
-const CLOCK_DIFFERENCE: Duration = Duration::from_secs(5 * 60);
 
 /// Blobs that are read and written whole are small; without a number the SDK looks through the machine's control groups
 /// for the number of processors at every call.
@@ -71,9 +68,10 @@ impl Container {
         Ok(sas::signed_url(url, key, None, &grant))
     }
 
-    /// A blob's URL with a user delegation SAS: signed with a key that the service lends to the factory, for accounts
-    /// that allow no use of their own keys. `account` is the account's name, `expires` at most seven days ahead.
-    /// The factory needs the roles of a storage blob delegator on the account and of a reader on the blob.
+    /// A blob's URL with a user delegation SAS: signed with a key that the service lends to the factory, so that no key of
+    /// the account is needed. `account` is the account's name. The SAS ends when it `expires`, or in seven days if that is
+    /// sooner: no key lives longer. The factory must be allowed `generateUserDelegationKey` on the account, and what the SAS
+    /// permits on the blob.
     ///
     /// # Errors
     /// As any call.
@@ -86,27 +84,13 @@ impl Container {
     ) -> Result<Secret<String>, AzureError> {
         let attempted = format!("POST user delegation key of storage account {account}");
         let url = self.checked_url(&attempted, name)?;
-        let sdk_error = |error| AzureError::from_sdk(&attempted, &error, self.azure.clock());
-        let options =
-            BlobServiceClientOptions { client_options: self.options.clone(), version: VERSION.to_owned() };
-        let service =
-            BlobServiceClient::new(self.endpoint.clone(), None, Some(options)).map_err(sdk_error)?;
-        let validity = KeyInfo {
-            start: Some(self.azure.clock().now() - CLOCK_DIFFERENCE),
-            expiry: Some(expires),
-            ..Default::default()
-        };
-        let validity = validity.try_into().map_err(sdk_error)?;
-        let call = service.get_user_delegation_key(validity, None);
-        let answer = self.azure.within_time(&attempted, call).await?;
-        let unexpected = |what: &str| AzureError::unanswered(&attempted, "UnexpectedAnswer", what);
-        // Read here, because its texts must be signed to the letter. The parser's error would quote the key.
-        let delegation: sas::DelegationKey =
-            azure_core::xml::from_xml(answer.body()).map_err(|_| unexpected("the answer holds no key"))?;
-        let key = AccountKey::new(account.to_owned(), &Secret::new(delegation.value.clone()))
-            .map_err(|_| unexpected("the key in the answer is not base64"))?;
-        let grant = self.grant(account, name, permissions, expires);
-        Ok(sas::signed_url(url, &key, Some(&delegation), &grant))
+        let (expires, lent) = self.delegation_key(&attempted, expires).await?;
+        let key = lent.signing(account).map_err(|_| {
+            AzureError::unanswered(&attempted, "UnexpectedAnswer", "the key in the answer is not base64")
+        })?;
+        let starts = Some(self.azure.clock().now() - CLOCK_DIFFERENCE);
+        let grant = sas::Grant { starts, ..self.grant(account, name, permissions, expires) };
+        Ok(sas::signed_url(url, &key, Some(&lent), &grant))
     }
 
     fn grant<'a>(
@@ -116,7 +100,7 @@ impl Container {
         permissions: &'a str,
         expires: OffsetDateTime,
     ) -> sas::Grant<'a> {
-        sas::Grant { permissions, expires, account, container: &self.name, blob }
+        sas::Grant { permissions, starts: None, expires, account, container: &self.name, blob }
     }
 
     /// Makes the container unless it is there.

@@ -1,6 +1,7 @@
 //! Blobs: <https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api>.
 
 mod container;
+mod delegation;
 mod sas;
 mod shared_key;
 mod spaces;
@@ -147,6 +148,7 @@ pub struct Container {
     pipeline: Pipeline,
     options: ClientOptions,
     key: Option<AccountKey>,
+    lent: delegation::Lent,
 }
 
 /// A list of blobs, page by page: what a container holds need not fit into memory.
@@ -229,6 +231,7 @@ impl Azure {
             pipeline,
             options,
             key,
+            lent: delegation::Lent::default(),
         })
     }
 }

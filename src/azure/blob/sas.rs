@@ -3,46 +3,20 @@
 //! <https://learn.microsoft.com/rest/api/storageservices/create-user-delegation-sas>.
 
 use azure_core::http::Url;
-use serde::Deserialize;
 use time::{OffsetDateTime, UtcOffset, macros::format_description};
 
-use super::{VERSION, shared_key::AccountKey};
+use super::{VERSION, delegation::DelegationKey, shared_key::AccountKey};
 use crate::secret::Secret;
 
-/// What a SAS allows, on what, and until when.
+/// What a SAS allows, on what, and when.
 pub(super) struct Grant<'a> {
     pub(super) permissions: &'a str,
+    /// Without one it is good from now on, by the service's own clock.
+    pub(super) starts: Option<OffsetDateTime>,
     pub(super) expires: OffsetDateTime,
     pub(super) account: &'a str,
     pub(super) container: &'a str,
     pub(super) blob: &'a str,
-}
-
-/// Who the service lent a key to, and for how long; its texts are signed and sent as they came.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct DelegationKey {
-    signed_oid: String,
-    signed_tid: String,
-    signed_start: String,
-    signed_expiry: String,
-    signed_service: String,
-    signed_version: String,
-    /// The key itself, base64.
-    pub(super) value: String,
-}
-
-impl DelegationKey {
-    fn query(&self) -> [(&'static str, &str); 6] {
-        [
-            ("skoid", &self.signed_oid),
-            ("sktid", &self.signed_tid),
-            ("skt", &self.signed_start),
-            ("ske", &self.signed_expiry),
-            ("sks", &self.signed_service),
-            ("skv", &self.signed_version),
-        ]
-    }
 }
 
 /// `url`, which is the blob's, with a SAS of it. `key` is the account's own, or the value of `delegation`.
@@ -54,11 +28,14 @@ pub(super) fn signed_url(
 ) -> Secret<String> {
     // Over plain http only stand-ins on this machine are reached.
     let protocol = if url.scheme() == "https" { "https" } else { "https,http" };
+    let start = grant.starts.map(seconds);
     let expiry = seconds(grant.expires);
-    let signature = key.sign(&string_to_sign(grant, delegation, &expiry, protocol));
+    let signature =
+        key.sign(&string_to_sign(grant, delegation, start.as_deref().unwrap_or_default(), &expiry, protocol));
     url.query_pairs_mut()
         .append_pair("sv", VERSION)
         .append_pair("spr", protocol)
+        .extend_pairs(start.iter().map(|start| ("st", start)))
         .append_pair("se", &expiry)
         .append_pair("sr", "b")
         .append_pair("sp", grant.permissions)
@@ -71,13 +48,13 @@ pub(super) fn signed_url(
 fn string_to_sign(
     grant: &Grant<'_>,
     delegation: Option<&DelegationKey>,
+    start: &str,
     expiry: &str,
     protocol: &str,
 ) -> String {
     let Grant { permissions, account, container, blob, .. } = grant;
     let resource = format!("/blob/{account}/{container}/{blob}");
-    // st is empty: valid from now on, whatever the clocks' difference.
-    let mut lines = vec![*permissions, "", expiry, &resource];
+    let mut lines = vec![*permissions, start, expiry, &resource];
     match delegation {
         None => lines.push(""), // si
         Some(key) => {
@@ -91,7 +68,7 @@ fn string_to_sign(
 }
 
 /// UTC, in whole seconds: the only form that every version takes.
-fn seconds(moment: OffsetDateTime) -> String {
+pub(super) fn seconds(moment: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     // Formatting into a string fails only for parts that a date does not have.
     moment.to_offset(UtcOffset::UTC).format(format).unwrap_or_default()

@@ -128,14 +128,48 @@ async fn a_user_delegation_sas_is_signed_as_microsofts_own_library_does() {
     let asked = script.last();
     assert_eq!(asked.query("comp").as_deref(), Some("userdelegationkey"));
     let body = String::from_utf8(asked.body.clone()).unwrap();
-    assert!(body.contains("<Start>2026-11-22T12:55:00Z</Start>"), "{body}");
-    assert!(body.contains("<Expiry>2026-11-23T13:00:00Z</Expiry>"), "{body}");
+    assert!(body.contains("<Start>2026-11-22T12:45:00Z</Start>"), "{body}");
+    assert!(body.contains("<Expiry>2026-11-23T15:00:00Z</Expiry>"), "{body}");
     let url = Url::parse(sas.expose()).unwrap();
     let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
-    assert_eq!(query["sig"], "phB5X600tD268wRtEUPe69MugweVERFGKuJmEAariDE=");
+    assert_eq!(query["sig"], "sNm8UGWjvLtOkgzHerB+O2Fk2uW6boRnNqJ+vgCzKOA=");
     assert_eq!((query["sks"].as_str(), query["skt"].as_str()), ("b", "2026-11-22T13:00:00Z"));
-    let error = container.user_delegation_sas_url(ACCOUNT, "5f0c.vhd", "r", expires).await.unwrap_err();
+    let narrow = [("sp", "r"), ("sr", "b"), ("spr", "https"), ("st", "2026-11-22T12:45:00Z")];
+    for (name, value) in narrow {
+        assert_eq!(query[name], value, "{name}");
+    }
+    assert_eq!(query["se"], "2026-11-23T13:00:00Z");
+
+    // The key is good for others that end soon after.
+    let later = expires + time::Duration::hours(1);
+    container.user_delegation_sas_url(ACCOUNT, "6a1d.vhd", "r", later).await.unwrap();
+    assert_eq!(script.seen().len(), 1);
+    let error = container
+        .user_delegation_sas_url(ACCOUNT, "5f0c.vhd", "r", expires + time::Duration::hours(2))
+        .await
+        .unwrap_err();
+    assert_eq!(script.seen().len(), 2, "a SAS never outlives its key");
     assert!(!format!("{error:?}").contains(KEY), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_key_is_asked_for_longer_than_the_service_lends_it() {
+    let (azure, script) = azure();
+    let endpoint = Url::parse(ENDPOINT).unwrap();
+    let container = azure.container(&endpoint, "imagefactoryvhds", BlobAuthorization::Bearer).unwrap();
+    let lent = format!(
+        "<UserDelegationKey><SignedOid>o</SignedOid><SignedTid>t</SignedTid><SignedStart>s</SignedStart>\
+         <SignedExpiry>e</SignedExpiry><SignedService>b</SignedService><SignedVersion>2023-11-03</SignedVersion>\
+         <Value>{KEY}</Value></UserDelegationKey>"
+    );
+    script.on("POST /", Reply::bytes(200, lent));
+    let in_a_month = datetime!(2026-12-22 13:00 UTC);
+    let sas = container.user_delegation_sas_url(ACCOUNT, "5f0c.vhd", "r", in_a_month).await.unwrap();
+    let body = String::from_utf8(script.last().body).unwrap();
+    assert!(body.contains("<Expiry>2026-11-29T12:45:00Z</Expiry>"), "{body}");
+    let url = Url::parse(sas.expose()).unwrap();
+    let (_, ends) = url.query_pairs().find(|(name, _)| name == "se").unwrap();
+    assert_eq!(ends, "2026-11-29T12:44:00Z", "before the key");
 }
 
 #[tokio::test(start_paused = true)]

@@ -130,6 +130,16 @@ fn a_factory_lab_must_be_a_labs_resource_id() {
 }
 
 #[test]
+fn only_accounts_that_are_named_are_reached_with_their_keys() {
+    assert!(Settings::read(&good()).unwrap().keyed_accounts.is_empty());
+    let named = with(KEYED_ACCOUNTS, " aweb4711, adata0815 ,").unwrap().keyed_accounts;
+    assert_eq!(named, KeyedAccounts::from(["adata0815".to_owned(), "aweb4711".to_owned()]));
+    let key = "bm90IGEgcmVhbCBrZXk=";
+    let problem = problem(KEYED_ACCOUNTS, &format!("aweb4711,{key}"));
+    assert!(problem.contains("part 2") && !problem.contains(key), "{problem}");
+}
+
+#[test]
 fn a_sped_up_clock_is_taken_over() {
     let settings = with(CLOCK_VARIABLE, &Clock::scaled(60.0).unwrap().to_string()).unwrap();
     assert_eq!(settings.clock.speed(), 60.0);
