@@ -68,7 +68,7 @@ impl Azure {
         parameters: &[(String, ParameterValue)],
     ) -> Result<Started, AzureError> {
         let url = self.deployment_url(subscription_id, resource_group, &[name]);
-        let parameters: Map<String, Value> = parameters
+        let values: Map<String, Value> = parameters
             .iter()
             .map(|(name, value)| {
                 let value = match value {
@@ -79,10 +79,15 @@ impl Azure {
             })
             .collect();
         let body = json!({
-            "properties": {"mode": "Incremental", "template": template, "parameters": parameters},
+            "properties": {"mode": "Incremental", "template": template, "parameters": values},
         });
         let attempted = format!("PUT deployment {resource_group}/{name}");
-        self.start(&attempted, Method::Put, url, Some(&body)).await
+        let secrets = parameters.iter().filter_map(|(_, value)| match value {
+            ParameterValue::Secret(secret) => Some(secret),
+            ParameterValue::Plain(_) => None,
+        });
+        let started = self.start(&attempted, Method::Put, url, Some(&body)).await;
+        started.map_err(|error| secrets.fold(error, AzureError::without))
     }
 
     /// Reads one deployment; `None` if it is not in the history.

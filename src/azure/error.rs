@@ -11,6 +11,7 @@ use azure_core::http::headers::{HeaderName, Headers};
 use factory_clock::Clock;
 use serde_json::Value;
 
+use crate::secret::Secret;
 pub(crate) use redact::without_queries;
 
 /// Headers that may say how long to wait, in the order in which they count; all but the last are in milliseconds.
@@ -121,6 +122,11 @@ impl AzureError {
             ErrorKind::Transient { retry_after } => retry_after,
             _ => None,
         }
+    }
+
+    /// The same without this secret, which the call had sent: whoever refuses a request may repeat it.
+    pub(crate) fn without(self, secret: &Secret<String>) -> Self {
+        Self { message: redact::without_secret(&self.message, secret), ..self }
     }
 
     /// A refusal on this side, before or after the call.

@@ -75,7 +75,8 @@ impl Answer {
         let said = serde_json::from_slice::<serde_json::Value>(&self.body).ok();
         let message = said.as_ref().and_then(|said| said["message"].as_str()).unwrap_or_default();
         let words: Vec<&str> = message.split_whitespace().collect();
-        let message: String = words.join(" ").chars().take(LONGEST_REASON).collect();
+        // A host may repeat what it was asked with.
+        let message: String = without_queries(&words.join(" ")).chars().take(LONGEST_REASON).collect();
         match message.is_empty() {
             true => format!("HTTP status {}", self.status.as_u16()),
             false => format!("HTTP status {}, {message}", self.status.as_u16()),

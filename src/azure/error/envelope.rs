@@ -7,6 +7,8 @@ use azure_core::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::without_queries;
+
 /// How deep envelopes are followed into each other; real ones nest about five deep.
 const DEEPEST: usize = 24;
 
@@ -32,7 +34,8 @@ pub(super) fn read(status: u16, body: &[u8]) -> Found {
         code: code.unwrap_or_else(|| status_name(status)),
         message: message.unwrap_or_else(|| match text.is_empty() || text.starts_with(['{', '[', '<']) {
             true => format!("HTTP status {status}, with no message"),
-            false => text.chars().take(LONGEST_PAGE).collect(),
+            // Before it is cut: a part of a secret is not known again.
+            false => without_queries(text).chars().take(LONGEST_PAGE).collect(),
         }),
         specific,
     }
@@ -166,7 +169,7 @@ fn markup(text: &str) -> Parts {
         Some(title) => title.to_owned(),
         None => without_tags(text),
     };
-    let page: String = page.trim().chars().take(LONGEST_PAGE).collect();
+    let page: String = without_queries(page.trim()).chars().take(LONGEST_PAGE).collect();
     (None, Some(page).filter(|page| !page.is_empty()))
 }
 
