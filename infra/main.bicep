@@ -80,6 +80,10 @@ param cleanupSchedule string = '0 */10 * * * *'
 param schedule string = '0 0 1 * * *'
 @description('What the handler logs; its own default if empty.')
 param logFilter string = ''
+@description('Where traces and metrics go besides the log: an OTLP receiver over HTTP, such as https://collector.example.org:4318; nowhere if empty. See docs/telemetry.md.')
+param otlpEndpoint string = ''
+@description('Whether that receiver asks for headers, the secret otlp-headers of the key vault (name=value, separated by commas). Set it once the secret is there.')
+param otlpHasHeaders bool = false
 @description('Who is told by alerts, as addresses of mail.')
 param alertMailAddresses array
 @description('A queue with no fewer messages than this for half an hour raises an alert.')
@@ -318,6 +322,8 @@ module functionApp 'modules/function-app.bicep' = {
     cleanupSchedule: cleanupSchedule
     schedule: schedule
     logFilter: logFilter
+    otlpEndpoint: otlpEndpoint
+    otlpHasHeaders: otlpHasHeaders
   }
 }
 

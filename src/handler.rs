@@ -23,6 +23,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use opentelemetry::trace::FutureExt as _;
 use serde_json::json;
 use tracing::{Instrument, error, info, info_span};
 
@@ -31,7 +32,10 @@ pub use invocation::{CLEANUP, SCHEDULE};
 pub use outbox::ServiceBusOutbox;
 pub use settings::{BadSettings, Settings, webhooks::Webhooks};
 
-use crate::steps::Factory;
+use crate::{
+    steps::Factory,
+    telemetry::{Received, TRACEPARENT},
+};
 use invocation::{Invocation, Unusable};
 
 /// The header with the invocation's id (`HttpWorkerConstants.cs`).
@@ -76,8 +80,8 @@ async fn invoke(
         Ok(function) => function,
         Err(rejection) => return unusable(rejection.status(), &rejection.body_text()),
     };
-    let id = headers.get(INVOCATION_ID_HEADER).and_then(|value| value.to_str().ok()).unwrap_or("none");
-    let span = info_span!("invocation", function = %function, invocation_id = %id);
+    let called = called(&headers);
+    let span = info_span!("invocation", function = %function, invocation_id = %called.invocation_id);
     async {
         let body = match body {
             Ok(body) => body,
@@ -88,18 +92,37 @@ async fn invoke(
             Err(unusable) => return refused(&unusable),
         };
         let about = invocation.span();
-        take(invocation, &factory).instrument(about).await
+        take(invocation, &factory, called).instrument(about).await
     }
     .instrument(span)
     .await
 }
 
-async fn take(invocation: Invocation, factory: &Factory) -> Response {
-    match tokio::time::timeout(INVOCATION_LIMIT, invocation.run(factory)).await {
-        Ok(Ok(told)) => answered(&told),
-        Ok(Err(reason)) => failed(&reason),
-        Err(_) => failed(&format!("it took longer than {} s and was given up", INVOCATION_LIMIT.as_secs())),
+/// What the host's headers tell of an invocation.
+fn called(headers: &HeaderMap) -> Received {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    Received {
+        invocation_id: text(INVOCATION_ID_HEADER).unwrap_or_else(|| "none".to_owned()),
+        host: text(TRACEPARENT),
+        ..Received::default()
     }
+}
+
+async fn take(invocation: Invocation, factory: &Factory, called: Received) -> Response {
+    let started = factory.clock.now();
+    let context = invocation.context(factory, called);
+    let work = async {
+        let result = tokio::time::timeout(INVOCATION_LIMIT, invocation.run(factory)).await;
+        let given_up =
+            |_| Err(format!("it took longer than {} s and was given up", INVOCATION_LIMIT.as_secs()));
+        match result.unwrap_or_else(given_up) {
+            Ok(told) => (answered(&told), None),
+            Err(reason) => (failed(&reason), Some(reason)),
+        }
+    };
+    let (response, failure) = work.with_context(context.clone()).await;
+    factory.traces.invoked(&context, invocation.queue(), started, failure.as_deref());
+    response
 }
 
 /// Success. The host writes the logs to the invocation's own log.

@@ -220,6 +220,11 @@ impl Ledger {
         Self { container }
     }
 
+    /// The container's URL.
+    pub fn address(&self) -> &str {
+        self.container.address()
+    }
+
     /// Makes the container if it is not there.
     ///
     /// # Errors

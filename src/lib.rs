@@ -25,3 +25,4 @@ pub mod report;
 pub mod secret;
 pub mod source;
 pub mod steps;
+pub mod telemetry;

@@ -45,6 +45,7 @@ use crate::{
     },
     ledger::{AuditLine, Key, Ledger},
     source::Source,
+    telemetry::Traces,
 };
 pub use lab_storage::KeyedAccounts;
 use lab_storage::LabStorages;
@@ -69,6 +70,8 @@ pub struct Factory {
     pub clock: Clock,
     /// The lab in which images are made, unless `factory.json` names one.
     pub factory_lab: Option<LabId>,
+    /// The traces of its runs.
+    pub traces: Traces,
     storages: LabStorages,
     turnstile: Turnstile,
 }
@@ -85,7 +88,8 @@ impl Factory {
     ) -> Self {
         let storages = LabStorages::new(azure.clone(), clock.clone());
         let turnstile = Turnstile::new(ledger.clone(), clock.clone());
-        Self { azure, ledger, outbox, source, clock, factory_lab, storages, turnstile }
+        let traces = Traces::new(ledger.address(), clock.clone());
+        Self { azure, ledger, outbox, source, clock, factory_lab, traces, storages, turnstile }
     }
 
     /// The same factory, with its configuration from elsewhere.

@@ -59,6 +59,10 @@ param cleanupSchedule string
 param schedule string
 @description('What is logged: target=level, separated by commas.')
 param logFilter string
+@description('Where traces and metrics go: an OTLP receiver over HTTP, or empty.')
+param otlpEndpoint string
+@description('Whether it asks for headers, the secret otlp-headers of the key vault.')
+param otlpHasHeaders bool
 
 var isFlex = plan == 'flex'
 // Addresses of Azure DevOps have this segment, those of GitHub never.
@@ -93,6 +97,13 @@ var githubAppSettings = empty(githubAppId) ? {} : {
   IMAGE_FACTORY_GITHUB_APP_INSTALLATION_ID: githubAppInstallationId
   IMAGE_FACTORY_GITHUB_APP_PRIVATE_KEY: '@Microsoft.KeyVault(VaultName=${keyVaultName};SecretName=github-app-key)'
 }
+// The Functions host takes no notice of these unless its own telemetryMode is OpenTelemetry (host.json).
+var telemetrySettings = empty(otlpEndpoint) ? {} : {
+  OTEL_EXPORTER_OTLP_ENDPOINT: otlpEndpoint
+}
+var telemetryHeaders = otlpHasHeaders ? {
+  OTEL_EXPORTER_OTLP_HEADERS: '@Microsoft.KeyVault(VaultName=${keyVaultName};SecretName=otlp-headers)'
+} : {}
 
 // What the Functions host reads.
 var hostSettings = {
@@ -233,7 +244,7 @@ resource noBasicFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024
 
 resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
   name: '${name}/appsettings'
-  properties: union(handlerSettings, webhookSettings, tokenSettings, githubAppSettings, hostSettings, premiumSettings)
+  properties: union(handlerSettings, webhookSettings, tokenSettings, githubAppSettings, telemetrySettings, telemetryHeaders, hostSettings, premiumSettings)
   dependsOn: [
     flexApp
     premiumApp

@@ -1,4 +1,4 @@
-//! What happens around each call: a log line, and a look at Azure's clock.
+//! What happens around each call: a log line, a span, and a look at Azure's clock.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use azure_core::http::{
 use factory_clock::Clock;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
-use super::error::correlation_id;
+use super::error::{STORAGE_ERROR_CODE, correlation_id};
+use crate::telemetry::{Call, Service};
 
 /// A clock that is wrong by less stays as it is. Waits of a few seconds must not end in the past, so it is not much more than what
 /// an answer leaves open.
@@ -23,12 +24,13 @@ const HALF_A_SECOND: time::Duration = time::Duration::milliseconds(500);
 /// Logs what was called, what came back and how long it took; never a query, a header or a body, where secrets are.
 #[derive(Debug)]
 pub(super) struct LogCall {
+    service: Service,
     clock: Clock,
 }
 
 impl LogCall {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { clock }
+    pub(super) fn new(service: Service, clock: Clock) -> Self {
+        Self { service, clock }
     }
 
     /// Every answer says when it was given. Whoever schedules messages and signs requests by a wrong clock of its own polls
@@ -51,6 +53,7 @@ impl Policy for LogCall {
             let message = "the pipeline has no transport";
             return Err(azure_core::Error::with_message(azure_core::error::ErrorKind::Other, message));
         };
+        let call = Call::begin(self.service, request.method(), request.url(), &self.clock);
         let result = following.send(context, request, rest).await;
         let taken = self.clock.now() - started;
         let milliseconds = taken.whole_milliseconds();
@@ -62,7 +65,12 @@ impl Policy for LogCall {
                     self.set_clock(answer.headers());
                 }
                 let status = u16::from(answer.status());
-                let correlation = correlation_id(answer.headers()).unwrap_or_default();
+                let correlation = correlation_id(answer.headers());
+                if let Some(call) = call {
+                    let code = answer.headers().get_optional_str(&STORAGE_ERROR_CODE);
+                    call.answered(status, code, correlation.as_deref());
+                }
+                let correlation = correlation.unwrap_or_default();
                 // A 404 is the usual answer to "is it there already?".
                 if status < 400 || status == 404 {
                     tracing::debug!(%method, host, path, status, milliseconds, correlation, "Azure answered");
@@ -72,6 +80,9 @@ impl Policy for LogCall {
             }
             Err(error) => {
                 let error = error.kind().to_string();
+                if let Some(call) = call {
+                    call.unanswered(error.clone());
+                }
                 tracing::info!(%method, host, path, milliseconds, error, "Azure did not answer");
             }
         }

@@ -24,7 +24,7 @@ const CORRELATION_HEADERS: [HeaderName; 2] =
     [HeaderName::from_static("x-ms-correlation-request-id"), HeaderName::from_static("x-ms-request-id")];
 
 /// The storage service's error code, the only trace of it in the answer to a HEAD.
-const STORAGE_ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
+pub(super) const STORAGE_ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
 
 /// Longest message that is kept, in characters: it goes into the ledger and to people.
 const LONGEST_MESSAGE: usize = 2000;

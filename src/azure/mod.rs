@@ -35,6 +35,8 @@ use bytes::Bytes;
 use factory_clock::Clock;
 use serde_json::Value;
 
+use crate::telemetry::Service;
+
 pub(crate) use authorization::is_loopback;
 pub use blob::{
     BlobAuthorization, BlobItem, BlobPages, BlobProperties, Condition, Container, Copy, CopyStarted,
@@ -138,7 +140,7 @@ impl Azure {
             false => format!("{}/.default", resource_manager.origin().ascii_serialization()),
         };
         let policy = authorization::bearer(&resource_manager, credential.clone(), scope, &clock)?;
-        let pipeline = pipeline(client_options(&transport, &clock, policy));
+        let pipeline = pipeline(client_options(Service::ResourceManager, &transport, &clock, policy));
         Ok(Self {
             inner: Arc::new(Inner { pipeline, resource_manager, credential, transport, time_out, clock }),
         })
@@ -288,9 +290,14 @@ fn pipeline(options: ClientOptions) -> Pipeline {
 }
 
 /// What every client of the SDK is made with: one try, logged and authorised.
-fn client_options(transport: &Transport, clock: &Clock, authorization: Arc<dyn Policy>) -> ClientOptions {
+fn client_options(
+    service: Service,
+    transport: &Transport,
+    clock: &Clock,
+    authorization: Arc<dyn Policy>,
+) -> ClientOptions {
     ClientOptions {
-        per_try_policies: vec![Arc::new(call::LogCall::new(clock.clone())), authorization],
+        per_try_policies: vec![Arc::new(call::LogCall::new(service, clock.clone())), authorization],
         retry: RetryOptions::none(),
         transport: Some(transport.clone()),
         ..Default::default()

@@ -52,6 +52,7 @@ use crate::{
     ledger::Ledger,
     source::{Source, SourceError},
     steps::{Envelope, Factory, KeyedAccounts, Outbox, OutboxError},
+    telemetry::{TRACEPARENT, Traces},
 };
 
 /// As host.json says: `extensions.serviceBus.maxConcurrentCalls`, per function.
@@ -134,7 +135,8 @@ impl Surroundings {
 
     /// Puts the messages of steps straight into the simulated broker.
     pub fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(BrokerOutbox(self.broker.clone()))
+        let traces = Traces::new(&world::ledger_url(&self.sim), self.sim.clock().clone());
+        Arc::new(BrokerOutbox { broker: self.broker.clone(), traces })
     }
 
     /// Carries the SDK's requests straight into the simulator.
@@ -261,6 +263,12 @@ fn service_bus_payload(queue: Queue, delivery: &Delivery, now: OffsetDateTime) -
         lock_token: delivery.lock_token,
         enqueued_time: delivery.enqueued_time,
         body: delivery.message.body(),
+        application_properties: delivery
+            .message
+            .property_text(TRACEPARENT)
+            .map(|context| (TRACEPARENT.to_owned(), context.into()))
+            .into_iter()
+            .collect(),
         ..payload::service_bus::Message::from_input("")
     };
     let client =
@@ -470,24 +478,31 @@ impl TokenCredential for SimIdentity {
 }
 
 /// The outbox, straight into the simulated broker.
-struct BrokerOutbox(Arc<Broker>);
+struct BrokerOutbox {
+    broker: Arc<Broker>,
+    traces: Traces,
+}
 
 #[async_trait]
 impl Outbox for BrokerOutbox {
     async fn send(&self, envelopes: Vec<Envelope>) -> Result<(), OutboxError> {
         for envelope in envelopes {
             let queue = envelope.message.queue();
-            let message =
-                BrokerMessage::new(envelope.message.to_bytes()).with_message_id(envelope.message_id());
-            let message = match envelope.at {
-                Some(at) => message.with_scheduled_enqueue_time(at),
-                None => message,
+            let sending = async {
+                let message = BrokerMessage::new(envelope.message.to_bytes())
+                    .with_message_id(envelope.message_id())
+                    .with_property(TRACEPARENT, self.traces.traceparent(&envelope.message.run));
+                let message = match envelope.at {
+                    Some(at) => message.with_scheduled_enqueue_time(at),
+                    None => message,
+                };
+                let failed = |error: azure_sim::broker::BrokerError| OutboxError {
+                    queue: queue.to_string(),
+                    reason: error.to_string(),
+                };
+                self.broker.send(queue.name(), vec![message]).map_err(failed)
             };
-            let failed = |error: azure_sim::broker::BrokerError| OutboxError {
-                queue: queue.to_string(),
-                reason: error.to_string(),
-            };
-            self.0.send(queue.name(), vec![message]).map_err(failed)?;
+            self.traces.sending(queue, &[&envelope.message], sending).await?;
         }
         Ok(())
     }

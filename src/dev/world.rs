@@ -36,6 +36,11 @@ pub fn ledger_container(azure: &Azure, sim: &Sim) -> anyhow::Result<Container> {
     Ok(azure.container(&endpoint, LEDGER_CONTAINER, BlobAuthorization::Bearer)?)
 }
 
+/// The URL of that container.
+pub fn ledger_url(sim: &Sim) -> String {
+    format!("{}/{LEDGER_CONTAINER}", sim.world().endpoints.blob(LEDGER_ACCOUNT).trim_end_matches('/'))
+}
+
 /// The factory lab that `configuration` names, or the default.
 pub fn factory_lab(configuration: &Configuration) -> LabSpec {
     let own = &configuration.settings.factory_lab;

@@ -20,11 +20,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use opentelemetry::trace::FutureExt as _;
 use serde_json::{Value, json};
 use tracing::{Instrument, error, info, info_span, warn};
 
 use super::{
-    INVOCATION_ID_HEADER, refused,
+    called, refused,
     settings::webhooks::{Hook, Webhooks},
 };
 use crate::{
@@ -79,9 +80,11 @@ pub(super) fn routes<S>(factory: Arc<Factory>, webhooks: Webhooks) -> Router<S> 
 }
 
 async fn invoke(commits: &Commits, function: &'static str, headers: &HeaderMap, body: Body) -> Response {
-    let id = headers.get(INVOCATION_ID_HEADER).and_then(|value| value.to_str().ok()).unwrap_or("none");
-    let span = info_span!("invocation", function, invocation_id = %id);
-    async {
+    let called = called(headers);
+    let span = info_span!("invocation", function, invocation_id = %called.invocation_id);
+    let (traces, started) = (&commits.factory.traces, commits.factory.clock.now());
+    let context = traces.invoking(function, "http", &called);
+    let response = async {
         let body = match request::collect(body, LARGEST_INVOCATION).await {
             Collected::Whole(body) => body,
             Collected::TooLarge => return answered(&Answer::too_large(LARGEST_EVENT)),
@@ -94,7 +97,10 @@ async fn invoke(commits: &Commits, function: &'static str, headers: &HeaderMap, 
         }
     }
     .instrument(span)
-    .await
+    .with_context(context.clone())
+    .await;
+    traces.invoked(&context, None, started, None);
+    response
 }
 
 impl Commits {

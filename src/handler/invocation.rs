@@ -1,17 +1,19 @@
 //! What the host asks for: read once, at the edge, into a closed set of things to do.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use opentelemetry::Context;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tracing::{Span, info_span};
 
 use crate::{
     domain::{
         ImagePath, LabId,
-        messages::{Message, MessageError, Queue, Step},
+        messages::{Message, MessageError, Queue},
     },
     steps::{Factory, cleanup, schedule},
+    telemetry::{DIAGNOSTIC_ID, Received, TRACEPARENT, image_and_lab},
 };
 
 /// The name of the Service Bus bindings in `functions/*/function.json`.
@@ -30,8 +32,8 @@ pub enum Invocation {
     Step {
         /// The message.
         message: Box<Message>,
-        /// How often Service Bus has delivered it, this time included.
-        delivery: u32,
+        /// How it came.
+        received: Box<Received>,
     },
     /// A tick of the cleanup timer.
     Cleanup,
@@ -90,6 +92,26 @@ impl Envelope {
         };
         count.unwrap_or(1)
     }
+
+    /// What the trigger's metadata tells of the message.
+    fn received(&self) -> Received {
+        let text = |name: &str| self.metadata.get(name).and_then(Value::as_str);
+        let properties = self.metadata.get("ApplicationProperties");
+        let property = |name: &str| properties.and_then(|properties| properties.get(name)?.as_str());
+        let traceparent = property(TRACEPARENT).or_else(|| property(DIAGNOSTIC_ID));
+        Received {
+            invocation_id: String::new(),
+            // A text of .NET is a text of JSON in a text of JSON.
+            message_id: text("MessageId").and_then(|text| serde_json::from_str(text).ok()),
+            delivery: self.delivery(),
+            // One that is started by hand has the beginning of .NET's time.
+            enqueued: text("EnqueuedTime")
+                .and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok())
+                .filter(|at| *at > OffsetDateTime::UNIX_EPOCH),
+            traceparent: traceparent.map(str::to_owned),
+            host: None,
+        }
+    }
 }
 
 impl Invocation {
@@ -128,24 +150,37 @@ impl Invocation {
             other => return Err(Unusable::NotBinary(format!("it is {}", kind(other)))),
         };
         let message = Box::new(Message::parse(queue, &bytes)?);
-        Ok(Self::Step { message, delivery: envelope.delivery() })
+        Ok(Self::Step { message, received: Box::new(envelope.received()) })
     }
 
     /// The span of its log lines, which says what it is about. Made with all its fields at once: the formatter reads back and
     /// writes anew what a span holds each time that a field is added.
     pub fn span(&self) -> Span {
         let Self::Step { message, .. } = self else { return Span::none() };
-        let (image, lab) = match &message.step {
-            Step::StartRun(_) | Step::CancelRun(_) => (None, None),
-            Step::CreateVm(step) | Step::CaptureImage(step) | Step::DeleteVm(step) => {
-                (Some(&step.image_path), None)
-            }
-            Step::CopyImage(step) => (Some(&step.image_path), Some(&step.lab)),
-            Step::RetireImages(step) => (Some(&step.image_path), step.lab.as_ref()),
-            Step::PinImage(pin) => (None, Some(&pin.lab)),
-        };
+        let (image, lab) = image_and_lab(message);
         let (image, lab) = (image.map(ImagePath::as_str), lab.map(LabId::lab_name));
         info_span!("step", run = message.run.as_str(), image, lab, attempt = message.attempt)
+    }
+
+    /// The queue of its message, if it has one.
+    pub fn queue(&self) -> Option<Queue> {
+        match self {
+            Self::Step { message, .. } => Some(message.queue()),
+            Self::Cleanup | Self::Schedule(_) => None,
+        }
+    }
+
+    /// Where it belongs in a trace: with its message's run. `called` is what the host's headers tell.
+    pub fn context(&self, factory: &Factory, called: Received) -> Context {
+        match self {
+            Self::Step { message, received } => {
+                let Received { invocation_id, host, .. } = called;
+                let received = Received { invocation_id, host, ..Received::clone(received) };
+                factory.traces.processing(message, &received)
+            }
+            Self::Cleanup => factory.traces.invoking(CLEANUP, TIMER_BINDING, &called),
+            Self::Schedule(_) => factory.traces.invoking(SCHEDULE, TIMER_BINDING, &called),
+        }
     }
 
     /// Does it; answers what was done, in a line.
@@ -154,9 +189,11 @@ impl Invocation {
     /// Why the message must be delivered again.
     pub async fn run(&self, factory: &Factory) -> Result<String, String> {
         match self {
-            Self::Step { message, delivery } => {
-                factory.handle(message, *delivery).await.map(|told| told.0).map_err(|error| error.to_string())
-            }
+            Self::Step { message, received } => factory
+                .handle(message, received.delivery)
+                .await
+                .map(|told| told.0)
+                .map_err(|error| error.to_string()),
             Self::Cleanup => cleanup::tick(factory).await.map_err(|error| error.to_string()),
             Self::Schedule(next) => schedule::tick(factory, *next).await.map_err(|error| error.to_string()),
         }
@@ -184,7 +221,7 @@ mod tests {
             let message = BASE64.encode(r#"{"version":1,"run":"r","imagePath":"A.json"}"#);
             let body = format!(r#"{{"Data":{{"message":"{message}"}}{metadata}}}"#);
             match Invocation::parse("create-vm", body.as_bytes()) {
-                Ok(Invocation::Step { delivery, .. }) => delivery,
+                Ok(Invocation::Step { received, .. }) => received.delivery,
                 other => panic!("{other:?}"),
             }
         };

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use servicebus::{Sender, ServiceBusClient, ServiceBusMessage};
 
 use crate::{
-    domain::Queue,
+    domain::{Message, Queue},
     steps::{Envelope, Outbox, OutboxError},
+    telemetry::{DIAGNOSTIC_ID, TRACEPARENT, Traces},
 };
 
 /// Bodies are JSON (RFC 8259).
@@ -16,21 +17,53 @@ const CONTENT_TYPE: &str = "application/json";
 /// Sends to the queues of a Service Bus namespace.
 pub struct ServiceBusOutbox {
     senders: BTreeMap<Queue, Sender>,
+    traces: Option<Traces>,
 }
 
 impl ServiceBusOutbox {
     /// An outbox to the queues behind `client`.
     pub fn new(client: &ServiceBusClient) -> Self {
-        Self { senders: Queue::ALL.into_iter().map(|queue| (queue, client.sender(queue.name()))).collect() }
+        let senders = Queue::ALL.into_iter().map(|queue| (queue, client.sender(queue.name()))).collect();
+        Self { senders, traces: None }
+    }
+
+    /// The same outbox, whose messages say which trace they belong to.
+    #[must_use]
+    pub fn traced(self, traces: Traces) -> Self {
+        Self { traces: Some(traces), ..self }
+    }
+
+    async fn send_to(
+        &self,
+        queue: Queue,
+        sender: &Sender,
+        envelopes: &[Envelope],
+    ) -> Result<(), servicebus::Error> {
+        let Some(traces) = &self.traces else {
+            return sender.send_batch(envelopes.iter().map(message).collect()).await;
+        };
+        let messages: Vec<&Message> = envelopes.iter().map(|envelope| &envelope.message).collect();
+        let sending = async {
+            let traced = |envelope: &Envelope| {
+                let mut message = message(envelope);
+                let context = traces.traceparent(&envelope.message.run);
+                for name in [TRACEPARENT, DIAGNOSTIC_ID] {
+                    message.application_properties.insert(name.to_owned(), context.as_str().into());
+                }
+                message
+            };
+            sender.send_batch(envelopes.iter().map(traced).collect()).await
+        };
+        traces.sending(queue, &messages, sending).await
     }
 }
 
 #[async_trait]
 impl Outbox for ServiceBusOutbox {
     async fn send(&self, envelopes: Vec<Envelope>) -> Result<(), OutboxError> {
-        let mut batches: BTreeMap<Queue, Vec<ServiceBusMessage>> = BTreeMap::new();
+        let mut batches: BTreeMap<Queue, Vec<Envelope>> = BTreeMap::new();
         for envelope in envelopes {
-            batches.entry(envelope.message.queue()).or_default().push(message(&envelope));
+            batches.entry(envelope.message.queue()).or_default().push(envelope);
         }
         for (queue, batch) in batches {
             let Some(sender) = self.senders.get(&queue) else {
@@ -40,7 +73,7 @@ impl Outbox for ServiceBusOutbox {
                 queue: queue.to_string(),
                 reason: error.to_string(),
             };
-            sender.send_batch(batch).await.map_err(failed)?;
+            self.send_to(queue, sender, &batch).await.map_err(failed)?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! name of a setting: `tests/infrastructure/settings.rs` looks for each in `infra/`.
 
 pub mod source;
+pub mod telemetry;
 pub mod webhooks;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -24,6 +25,7 @@ use crate::{
     ledger::Ledger,
     secret::Secret,
     steps::{Factory, KeyedAccounts},
+    telemetry::Traces,
 };
 
 /// The container of the ledger, such as `https://myfactory.blob.core.windows.net/image-factory`.
@@ -205,7 +207,8 @@ impl Settings {
             clock: self.clock.clone(),
         })?;
         let container = azure.container(&self.ledger, &self.ledger_container, BlobAuthorization::Bearer)?;
-        let outbox = Arc::new(ServiceBusOutbox::new(&client));
+        let traces = Traces::new(container.address(), self.clock.clone());
+        let outbox = Arc::new(ServiceBusOutbox::new(&client).traced(traces));
         let source = self.source.source(credential, self.clock.clone());
         let factory =
             Factory::new(azure, Ledger::new(container), outbox, source, self.clock, self.factory_lab);

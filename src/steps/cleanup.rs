@@ -18,6 +18,7 @@ use crate::{
     azure::AzureError,
     domain::{LabId, RunId, VmName},
     ledger::{Entry, ItemStatus, RunRecord},
+    telemetry,
 };
 
 /// What no run of this ledger made may be another factory's, or about to be written down; after this it is debris.
@@ -48,6 +49,10 @@ struct Done {
     removed: Vec<String>,
     /// The first refusal: the tick went on without what it was about, and fails in the end.
     refused: Option<CleanupError>,
+    /// How many refusals there were.
+    refusals: usize,
+    /// The earliest moment for which an item that goes on awaits its message.
+    due_since: Option<OffsetDateTime>,
 }
 
 impl Done {
@@ -58,10 +63,17 @@ impl Done {
             Err(error) => {
                 let error = error.into();
                 warn!(about, %error, "cleanup goes on without it");
+                self.refusals += 1;
                 self.refused.get_or_insert(error);
                 None
             }
         }
+    }
+
+    /// Looks at when items that go on await their messages.
+    fn see(&mut self, entries: &[Entry]) {
+        let open = entries.iter().filter(|entry| entry.status == ItemStatus::Open);
+        self.due_since = open.filter_map(|entry| entry.wake_at).chain(self.due_since).min();
     }
 }
 
@@ -160,6 +172,7 @@ pub async fn tick(factory: &Factory) -> Result<String, CleanupError> {
     let mut labs: BTreeSet<LabId> = factory.factory_lab.iter().cloned().collect();
     let entries = factory.ledger.runs().await?;
     let mut runs = Runs::of(&entries);
+    done.see(&entries);
     let newest = entries.iter().filter_map(|entry| entry.ended_at).max();
     for entry in &entries {
         let Some(run) = entry.key.run_id() else { continue };
@@ -191,6 +204,16 @@ pub async fn tick(factory: &Factory) -> Result<String, CleanupError> {
     for what in &done.removed {
         info!(what, "removed what nobody owns");
     }
+    let now = factory.clock.now();
+    let longest_due = done.due_since.map_or(Duration::ZERO, |at| now - at);
+    let tick = telemetry::Tick {
+        open_runs: runs.open.len(),
+        longest_due: longest_due.max(Duration::ZERO),
+        recovered: done.repeated,
+        removed: done.removed.len(),
+        leftovers: done.refusals,
+    };
+    telemetry::cleaned_up(&tick, now);
     if let Some(error) = done.refused {
         return Err(error);
     }

@@ -18,6 +18,7 @@ use crate::{
     azure::{AzureError, ErrorKind},
     domain::{Message, Queue},
     ledger::{Ending, Failure, Key, Record, StepState},
+    telemetry,
 };
 
 /// How long taking back what was half made may take before the failure is reported without it.
@@ -232,6 +233,7 @@ pub async fn take<S: ItemStep>(
     match factory.ledger.update_read::<S::Record>(key, known, change).await {
         Ok(_) if lost => Ok(Told("another invocation was faster".into())),
         Ok(record) => {
+            factory.traces.told(message, &state);
             send(factory, step, &record, &state, message).await?;
             Ok(told)
         }
@@ -293,10 +295,10 @@ async fn advance<S: ItemStep>(
                 next
             }
             Err(error) => match error.kind {
-                ErrorKind::Transient { retry_after } => trouble(state, &error, retry_after),
+                ErrorKind::Transient { retry_after } => trouble(S::STEP, state, &error, retry_after),
                 _ if is_key_refused(&error) && state.troubles < KEY_TRIES => {
                     factory.storages.forget(&record.labs());
-                    trouble(state, &error, None)
+                    trouble(S::STEP, state, &error, None)
                 }
                 _ => Next::Failed(error.into()),
             },
@@ -335,7 +337,7 @@ async fn advance<S: ItemStep>(
                 ErrorKind::Transient { retry_after } => retry_after,
                 _ => None,
             };
-            trouble(state, &error, asked)
+            trouble(S::STEP, state, &error, asked)
         }
     }
 }
@@ -361,7 +363,8 @@ fn is_key_refused(error: &AzureError) -> bool {
     matches!(error.status, Some(401 | 403)) && KEY_REFUSED_CODES.contains(&error.code.as_str())
 }
 
-fn trouble(state: &mut StepState, error: &AzureError, asked: Option<Duration>) -> Next {
+fn trouble(step: Queue, state: &mut StepState, error: &AzureError, asked: Option<Duration>) -> Next {
+    telemetry::retried(step, &error.code);
     let after = pace::after_trouble(state.troubles, asked);
     state.troubles += 1;
     Next::wait(after, format!("trouble that should pass: {error}"))
@@ -387,7 +390,12 @@ fn conclude(state: &mut StepState, message: &Message, next: Next, now: OffsetDat
         Ending::Succeeded => "succeeded".to_owned(),
         Ending::Failed { failure } => format!("failed: {failure}"),
     };
-    info!(%step, ending = told, "ended");
+    let code = match &ending {
+        Ending::Succeeded => None,
+        Ending::Failed { failure } => Some(failure.code.as_str()),
+    };
+    let seconds = (state.ended_at.unwrap_or(now) - state.started_at).whole_seconds();
+    info!(%step, ending = told, code, seconds, "ended");
     state.attempt = message.attempt;
     state.ended_at.get_or_insert(now);
     state.waiting_for.clear();
@@ -431,6 +439,7 @@ pub async fn later(factory: &Factory, message: &Message, error: &AzureError) -> 
     let next = message.numbered(message.attempt.saturating_add(1));
     let after = pace::spread(pace::after_trouble(message.attempt, asked), &next.message_id());
     warn!(%error, seconds = after.as_secs(), "the ledger cannot be used; waits");
+    telemetry::retried(message.queue(), &error.code);
     factory.outbox.send(vec![Envelope::at(next, factory.clock.now() + after)]).await?;
     Ok(Told(format!("waits {} s for the ledger: {error}", after.as_secs())))
 }

@@ -165,7 +165,7 @@ fn the_sample_has_no_setting_that_nobody_reads_and_all_that_bindings_name() {
 
 /// Whether the name of a setting says that its value is a secret.
 fn is_secret(name: &str) -> bool {
-    ["SECRET", "TOKEN", "PRIVATE_KEY", "PASSWORD"].iter().any(|word| name.contains(word))
+    ["SECRET", "TOKEN", "PRIVATE_KEY", "PASSWORD", "HEADERS"].iter().any(|word| name.contains(word))
 }
 
 #[test]

@@ -44,6 +44,11 @@ impl Container {
         &self.name
     }
 
+    /// The container's own URL, without any authorisation.
+    pub fn address(&self) -> &str {
+        self.url.as_str()
+    }
+
     /// A blob's URL, without any authorisation.
     pub fn url(&self, name: &str) -> String {
         self.blob_url(name).into()

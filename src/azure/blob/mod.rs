@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::{Azure, AzureError, authorization, client_options, pipeline};
-use crate::secret::Secret;
+use crate::{secret::Secret, telemetry::Service};
 use shared_key::{AccountKey, SignSharedKey};
 use spaces::EncodeSpaces;
 
@@ -212,7 +212,7 @@ impl Azure {
                 (policy, None)
             }
         };
-        let mut options = client_options(&self.inner.transport, &self.inner.clock, policy);
+        let mut options = client_options(Service::Blobs, &self.inner.transport, &self.inner.clock, policy);
         options.per_call_policies.push(Arc::new(EncodeSpaces));
         let client = BlobContainerClient::new(
             url.clone(),

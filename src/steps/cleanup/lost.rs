@@ -36,9 +36,11 @@ pub(super) async fn repeat(
 
     let mut open = OpenRun { labs: run.labs, ..OpenRun::default() };
     let builds = factory.ledger.builds(&run.run).await?;
+    done.see(&builds);
     let mut begun: BTreeMap<String, usize> = BTreeMap::new();
     let mut pages = factory.ledger.copy_pages(&run.run);
     while let Some(page) = pages.next().await? {
+        done.see(&page);
         for entry in &page {
             let Some((_, vm, lab)) = entry.key.copy_parts() else { continue };
             *begun.entry(vm.to_owned()).or_default() += 1;

@@ -3,9 +3,9 @@
 //! Labs are many, so a tick looks into a few: those where a copy has just failed, and in turn those of runs that ended lately,
 //! until each was found clean once. What a lab holds of runs that this ledger does not know may be another factory's and stays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
 use super::{CleanupError, Done, Life, Runs, VHD, is_capture};
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     domain::{IMAGE_PATH_TAG, ImagePath, KEEP_TAG, LabId, RunId, VmName, names::lab_hash},
     ledger::{CopyRecord, ItemStatus, Key, Record as _, RunRecord, Sweep},
     steps::{Factory, lab_storage::LabStorage, tags},
+    telemetry::{self, Stock},
 };
 
 /// Labs that a tick looks into at most; each costs two calls or three.
@@ -145,7 +146,9 @@ async fn sweep_images(
     done: &mut Done,
 ) -> Result<bool, AzureError> {
     let mut clean = true;
-    for image in factory.azure.custom_images(&storage.lab.address, None).await? {
+    let images = factory.azure.custom_images(&storage.lab.address, None).await?;
+    telemetry::lab_seen(lab, stock(&images));
+    for image in images {
         let Some(copy) = unfinished(&image, lab, runs) else { continue };
         let copy = factory.ledger.read::<CopyRecord>(&copy).await?;
         // Whoever deletes it has decided that it goes; only Azure may have lost the deletion.
@@ -157,6 +160,22 @@ async fn sweep_images(
         done.removed.push(format!("custom image {} of lab {}", image.name, lab.lab_name()));
     }
     Ok(clean)
+}
+
+/// What the lab holds of the factory's images.
+fn stock(images: &[CustomImage]) -> Stock {
+    let mut newest: BTreeMap<ImagePath, OffsetDateTime> = BTreeMap::new();
+    let mut count = 0;
+    let stands = |image: &&CustomImage| image.provisioning_state.eq_ignore_ascii_case("Succeeded");
+    for image in images.iter().filter(stands) {
+        let path = tags::get(&image.tags, IMAGE_PATH_TAG).and_then(|path| ImagePath::parse(path).ok());
+        let (Some(_), Some(path)) = (tags::run(&image.tags), path) else { continue };
+        count += 1;
+        if let Some(born) = image.creation_date {
+            newest.entry(path).and_modify(|known| *known = born.max(*known)).or_insert(born);
+        }
+    }
+    Stock { images: count, stalest: newest.into_values().min() }
 }
 
 /// Whether the image stood once: then it is retirement's matter, whatever became of it.
