@@ -341,6 +341,18 @@ module alerts 'modules/alerts.bicep' = {
   }
 }
 
+module workbook 'modules/workbook.bicep' = {
+  name: 'workbook'
+  scope: group
+  params: {
+    displayName: 'Image factory ${environmentName}'
+    location: location
+    tags: allTags
+    workspaceId: monitoring.outputs.workspaceId
+    serviceBusId: serviceBus.outputs.id
+  }
+}
+
 // infra/deploy.sh reads these.
 output AZURE_RESOURCE_GROUP string = group.name
 output FACTORY_APP string = functionApp.outputs.name

@@ -9,6 +9,7 @@ mod cost;
 mod deployment;
 mod names;
 mod pipelines;
+mod queries;
 mod queues;
 mod roles;
 mod settings;

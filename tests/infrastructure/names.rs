@@ -9,7 +9,8 @@ use crate::{
 
 /// The functions of Bicep that are used here
 /// (<https://learn.microsoft.com/azure/azure-resource-manager/bicep/bicep-functions>).
-const FUNCTIONS: [&str; 26] = [
+const FUNCTIONS: [&str; 27] = [
+    "concat",
     "contains",
     "empty",
     "environment",
