@@ -19,6 +19,7 @@
 //! | `GET /identity` | [`managed_identity`] |
 //! | `POST /applications` [`ApplicationSpec`] | [`add_application`] |
 //! | `PUT /denials` list of [`Denial`](crate::arm::Denial) | [`set_denials`] |
+//! | `PUT /roleassignments` list of [`RoleAssignment`](crate::arm::RoleAssignment), or `null` | [`set_role_assignments`] |
 //! | `PUT /quotas` [`QuotaSpec`] | [`set_quota`] |
 //! | `PUT /limits` [`Limits`](crate::arm::Limits) | [`set_limits`] |
 //! | `PUT /marketplace` [`MarketplaceSpec`] | [`set_marketplace`] |
@@ -40,7 +41,9 @@ pub use faults::{
     VirtualMachineFaultSpec,
 };
 pub use queues::{QueueSpec, put_queue};
-pub use rules::{MarketplaceSpec, QuotaSpec, set_denials, set_limits, set_marketplace, set_quota};
+pub use rules::{
+    MarketplaceSpec, QuotaSpec, set_denials, set_limits, set_marketplace, set_quota, set_role_assignments,
+};
 pub use state::{
     BlobState, CustomImageState, DeploymentState, DiskInState, FormulaState, LabState, State,
     VirtualMachineState, lab_state, state,
@@ -260,6 +263,10 @@ pub fn handle(sim: &Sim, request: &Request) -> Response {
         }),
         (&Method::PUT, "/denials") => body(request).map(|denials| {
             set_denials(sim, denials);
+            text(204, "")
+        }),
+        (&Method::PUT, "/roleassignments") => body(request).map(|assignments| {
+            set_role_assignments(sim, assignments);
             text(204, "")
         }),
         (&Method::PUT, "/quotas") => body(request).map(|spec| {

@@ -101,6 +101,17 @@ impl Clock {
         Some(wrong)
     }
 
+    /// By how much this clock shows more than it did before it was set ([`Clock::set`]); nothing of one that cannot be set.
+    pub fn correction(&self) -> time::Duration {
+        match &*self.0 {
+            Kind::Adjustable { offset, clock } => {
+                time::Duration::milliseconds(offset.load(Ordering::Relaxed)) + clock.correction()
+            }
+            Kind::Skewed { clock, .. } => clock.correction(),
+            Kind::System | Kind::Scaled { .. } | Kind::Virtual { .. } => time::Duration::ZERO,
+        }
+    }
+
     /// The clock that [`CLOCK_VARIABLE`] describes; the system's clock where the variable is not set.
     ///
     /// # Errors
@@ -233,6 +244,7 @@ mod tests {
         let (clone, tolerance) = (clock.clone(), time::Duration::seconds(30));
         assert_eq!(clock.set(right.now(), tolerance), Some(time::Duration::minutes(7)));
         assert_eq!(clone.now(), right.now());
+        assert_eq!(clone.correction(), time::Duration::minutes(-7));
         assert_eq!(clock.set(right.now() + tolerance, tolerance), None);
         clock.sleep(Duration::from_secs(60)).await;
         assert_eq!(clock.now(), right.now());

@@ -7,6 +7,7 @@
 mod artifacts;
 mod authorization;
 mod call;
+mod capacity;
 mod compute;
 mod custom_images;
 mod deployments;
@@ -24,6 +25,7 @@ mod providers;
 mod quota;
 mod resource_groups;
 mod resources;
+mod roles;
 mod router;
 mod seed;
 mod shared_galleries;
@@ -51,6 +53,7 @@ pub use labs::Lab;
 pub use locks::LockLevel;
 pub use marketplace::OsType;
 pub(crate) use resource_groups::ResourceGroup;
+pub use roles::{Role, RoleAssignment};
 pub use seed::{CustomImageSpec, FormulaSpec, GalleryImageSpec, LabSpec, VirtualMachineSpec};
 pub use throttle::{Budget, Limit, Limits};
 pub use virtual_machines::LabMachine;
@@ -115,6 +118,8 @@ pub struct State {
     pub throttle: throttle::Throttle,
     /// What is forbidden to whom.
     pub denials: Vec<Denial>,
+    /// Who has which role; everybody may do everything where no assignments are kept.
+    pub role_assignments: Option<Vec<RoleAssignment>>,
 }
 
 impl std::fmt::Debug for State {

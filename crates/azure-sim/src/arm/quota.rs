@@ -39,7 +39,7 @@ pub(crate) fn cores(size: &str) -> Option<u32> {
 }
 
 /// Cores in use: "both allocated and deallocated" VMs count (Microsoft, "Check vCPU quotas").
-fn in_use(world: &World, subscription: &str, location: &str) -> u32 {
+pub(crate) fn in_use(world: &World, subscription: &str, location: &str) -> u32 {
     let prefix = format!("/subscriptions/{subscription}/");
     world
         .arm
@@ -136,7 +136,8 @@ pub(crate) fn preflight(
     }
 }
 
-fn limit(world: &World, subscription: &str) -> Option<u32> {
+/// How many cores a subscription may have in each region; no limit where `None`.
+pub(crate) fn limit(world: &World, subscription: &str) -> Option<u32> {
     world.arm.subscriptions.get(subscription)?.cores
 }
 

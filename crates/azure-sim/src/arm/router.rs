@@ -5,10 +5,10 @@ use http::Method;
 use super::{
     authorization,
     call::{Answer, Call},
-    compute, custom_images, deployments, disks,
+    capacity, compute, custom_images, deployments, disks,
     error::ArmError,
     formulas, generic, labs, locks, marketplace, operations, policies, providers, resource_groups, resources,
-    shared_galleries, storage_accounts, tags, virtual_machines,
+    roles, shared_galleries, storage_accounts, tags, virtual_machines,
 };
 use crate::{World, chaos};
 
@@ -23,6 +23,12 @@ pub(crate) fn dispatch(world: &mut World, call: &Call) -> Result<Answer, ArmErro
         [.., "providers", "microsoft.authorization", "locks"] => return locks::route(world, call, None),
         [.., "providers", "microsoft.authorization", "locks", name] => {
             return locks::route(world, call, Some(name));
+        }
+        [scope @ .., "providers", "microsoft.authorization", kind @ ("permissions" | "roleassignments")] => {
+            return roles::route(world, call, scope, kind, None);
+        }
+        [scope @ .., "providers", "microsoft.authorization", kind @ "roledefinitions", name] => {
+            return roles::route(world, call, scope, kind, Some(name));
         }
         _ => locks::check(world, call)?,
     }
@@ -68,6 +74,10 @@ pub(crate) fn dispatch(world: &mut World, call: &Call) -> Result<Answer, ArmErro
             _,
             "versions",
         ] => marketplace::versions(world, call),
+        ["subscriptions", _, "providers", "microsoft.compute", "locations", location, "usages"] => {
+            capacity::usages(world, call, location)
+        }
+        ["subscriptions", _, "providers", "microsoft.compute", "skus"] => capacity::skus(call),
         ["subscriptions", _, "operationresults", _] => operations::get(world, call),
         ["subscriptions", subscription, "resourcegroups", group, rest @ ..] => {
             in_group(world, call, subscription, group, rest)

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Sim,
-    arm::{Denial, Limits},
+    arm::{Denial, Limits, RoleAssignment},
 };
 
 /// The cores of a subscription.
@@ -40,6 +40,11 @@ pub fn set_marketplace(sim: &Sim, spec: MarketplaceSpec) {
 /// Forbids these from now on, instead of what was forbidden before.
 pub fn set_denials(sim: &Sim, denials: Vec<Denial>) {
     sim.world().arm.denials = denials;
+}
+
+/// Gives everybody these roles and no others from now on; lets everybody do everything again where `None`.
+pub fn set_role_assignments(sim: &Sim, assignments: Option<Vec<RoleAssignment>>) {
+    sim.world().arm.role_assignments = assignments;
 }
 
 /// Gives a subscription so many cores.

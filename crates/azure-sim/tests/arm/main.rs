@@ -1,6 +1,7 @@
 //! Resource Manager and DevTest Labs as their callers see them, under virtual time.
 
 mod azure;
+mod capacity;
 mod catalogue;
 mod chaos;
 mod custom_images;
@@ -9,4 +10,5 @@ mod disks;
 mod front_door;
 mod labs;
 mod marketplace;
+mod roles;
 mod virtual_machines;
