@@ -1,6 +1,7 @@
 //! The commands.
 
 mod dead_letters;
+mod doctor;
 mod handler;
 mod levers;
 mod plan;
@@ -52,6 +53,8 @@ enum Command {
     Status(status::StatusArguments),
     /// Shows who asked for what, and what came of it.
     Audit(status::AuditArguments),
+    /// Checks an installation before its first run, and names what mends each failure.
+    Doctor(doctor::Arguments),
     /// Shows messages that could not be handled, and sends them again.
     DeadLetters(dead_letters::Arguments),
     /// The custom handler, as host.json starts it.
@@ -97,6 +100,7 @@ impl Cli {
             Command::Unpin(arguments) => arguments.run(false),
             Command::Status(arguments) => arguments.run(),
             Command::Audit(arguments) => arguments.run(),
+            Command::Doctor(arguments) => arguments.run(),
             Command::DeadLetters(arguments) => arguments.run(),
             Command::Handler => handler::run(),
             #[cfg(feature = "dev")]

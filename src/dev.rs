@@ -5,6 +5,7 @@
 //! | [`world`] | which labs the simulated Azure has |
 //! | [`git_host`] | git hosts with a repository of this machine: their interfaces and their webhooks |
 //! | [`in_process`] | the factory, Azure and the host in one process under virtual time |
+//! | [`broker_queues`] | the queues of that, for the doctor |
 //! | [`configuration`] | which configuration is used |
 //! | [`outcome`] | what a run leaves behind, its critical path, the report |
 //! | [`simulation`] | stories in which everything goes wrong, judged by laws |
@@ -19,6 +20,7 @@
 
 pub mod app;
 mod azure_sim;
+pub mod broker_queues;
 mod commits;
 pub mod configuration;
 mod control;

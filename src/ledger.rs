@@ -225,6 +225,11 @@ impl Ledger {
         self.container.address()
     }
 
+    /// The container itself.
+    pub fn container(&self) -> &Container {
+        &self.container
+    }
+
     /// Makes the container if it is not there.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 //! | [`source`] | where configuration comes from |
 //! | [`handler`] | how the Functions host calls it |
 //! | [`report`] | how a run went, for people and machines |
+//! | [`doctor`] | whether an installation can do its work |
 //! | [`cli`] | the commands |
 //! | [`dev`] | the whole factory on one machine (feature `dev`) |
 //!
@@ -18,6 +19,7 @@ pub mod azure;
 pub mod cli;
 #[cfg(feature = "dev")]
 pub mod dev;
+pub mod doctor;
 pub mod domain;
 pub mod handler;
 pub mod ledger;

@@ -34,11 +34,12 @@ use std::sync::Arc;
 use factory_clock::Clock;
 use tracing::warn;
 
+pub use lab_storage::LabStorage;
 pub use outbox::{Envelope, Outbox, OutboxError};
 pub use turn::{StepError, Told};
 
 use crate::{
-    azure::Azure,
+    azure::{Azure, AzureError},
     domain::{
         LabId, Message, RunId, VmName,
         messages::{RetireImages, Step},
@@ -102,6 +103,19 @@ impl Factory {
     #[must_use]
     pub fn with_keyed_accounts(self, accounts: KeyedAccounts) -> Self {
         Self { storages: self.storages.with_keyed_accounts(accounts), ..self }
+    }
+
+    /// Whether the storage account with this resource id is reached with a key of its own.
+    pub fn is_keyed(&self, account_id: &str) -> bool {
+        self.storages.is_keyed(account_id)
+    }
+
+    /// A lab with the container of its VHDs, as steps reach it.
+    ///
+    /// # Errors
+    /// If Azure refuses, or the lab is not there.
+    pub async fn lab_storage(&self, lab: &LabId) -> Result<LabStorage, AzureError> {
+        self.storages.get(lab).await
     }
 
     /// Handles one message: the whole of an invocation. `delivery` counts from 1 how often Service Bus has delivered it.

@@ -375,3 +375,92 @@ fn a_newest_commit_that_breaks_the_configuration_fails_with_every_problem() {
     assert_eq!((report["run"]["status"].as_str(), output.status.code()), (Some("failed"), Some(1)));
     assert_eq!(report["counts"]["armWrites"], 0, "it fails before it touches Azure");
 }
+
+/// A `dev` that stays up, until it is dropped.
+struct Up {
+    child: Child,
+    settings: String,
+    control: String,
+}
+
+impl Up {
+    /// Waits until the first run has ended and everything is printed.
+    fn start(dev: &Dev) -> Self {
+        let mut child = dev.command().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (mut settings, mut control, mut said) = (None, None, Vec::new());
+        for line in BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap) {
+            let after = |words: &str| line.split_once(words).map(|(_, rest)| rest.trim().to_owned());
+            settings = settings.or_else(|| after("status --settings "));
+            control = control.or_else(|| after("simulator control"));
+            if let (Some(settings), Some(control)) = (&settings, &control) {
+                return Self { child, settings: settings.clone(), control: control.clone() };
+            }
+            said.push(line);
+        }
+        panic!("it ended, and said:\n{}\nand logged:\n{}", said.join("\n"), dev.log_end())
+    }
+
+    fn doctor(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_image-factory"));
+        command.args(["doctor", "--settings", &self.settings]).args(arguments).output().unwrap()
+    }
+
+    /// Tells simulated Azure something.
+    fn put(&self, path: &str, body: &Value) {
+        let request = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap()
+            .put(format!("{}{path}", self.control))
+            .json(body);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answer = runtime.block_on(async { request.send().await }).unwrap();
+        assert_eq!(answer.status(), 204, "{path}");
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let interrupted = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        assert!(interrupted.is_ok_and(|status| status.success()) && self.child.wait().is_ok());
+    }
+}
+
+#[test]
+fn the_doctor_finds_a_running_dev_well_and_what_is_then_taken_from_it() {
+    let dev = Dev::staying_up().small();
+    let up = Up::start(&dev);
+    let examine = || {
+        let output = up.doctor(&["--json"]);
+        let found: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code(), found)
+    };
+    let verdicts = |found: &Value, other_than: &str| -> Vec<Value> {
+        let all = found["findings"].as_array().unwrap().iter();
+        all.filter(|finding| finding["verdict"] != other_than).cloned().collect()
+    };
+    let (code, found) = examine();
+    assert_eq!(verdicts(&found, "ok"), Vec::<Value>::new(), "all must be well");
+    assert_eq!((code, &found["healthy"]), (Some(0), &json!(true)));
+    assert!(found["findings"].as_array().unwrap().len() > 25, "{found}");
+
+    up.put("/denials", &json!([{"actionPart": "labs/customImages/write", "scopePart": "labs/red"}]));
+    let (code, found) = examine();
+    let wrong = verdicts(&found, "ok");
+    assert_eq!((code, wrong.len(), &wrong[0]["subject"]), (Some(1), 1, &json!("team lab red")), "{wrong:?}");
+    let output = up.doctor(&[]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for part in
+        ["labs/customImages/write", "az role assignment create --role", "1 failed, 0 skipped", "start-run"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(output.status.code(), Some(1));
+
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_image-factory")).arg("doctor").env_clear().output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("IMAGE_FACTORY_LEDGER is not set") && said.contains("11 skipped"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "settings that are missing are findings, too");
+}

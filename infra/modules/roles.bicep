@@ -13,6 +13,7 @@ param assignableScopes array
 var factoryLabActions = [
   'Microsoft.DevTestLab/labs/read'
   'Microsoft.DevTestLab/labs/customImages/read'
+  'Microsoft.DevTestLab/labs/artifactSources/artifacts/read'
   'Microsoft.DevTestLab/labs/sharedGalleries/sharedImages/read'
   'Microsoft.DevTestLab/labs/virtualMachines/read'
   'Microsoft.DevTestLab/labs/virtualMachines/write'
@@ -65,12 +66,16 @@ var keyedStorageActions = [
 ]
 
 // On each subscription: the URLs of operations that go on, and of the Marketplace's images, name no resource group, and a lab is
-// looked up by its name where Labs.json gives no group.
+// looked up by its name where Labs.json gives no group. The doctor asks what roles allow, there and at everything below, and which
+// VM sizes and how many cores there are.
 var subscriptionActions = [
   'Microsoft.Compute/locations/diskOperations/read'
   'Microsoft.Compute/locations/publishers/artifacttypes/offers/skus/versions/read'
   'Microsoft.DevTestLab/labs/read'
   'Microsoft.DevTestLab/locations/operations/read'
+  'Microsoft.Authorization/permissions/read'
+  'Microsoft.Compute/locations/usages/read'
+  'Microsoft.Compute/skus/read'
 ]
 
 // On the ledger's container. The container itself is made here, not by the factory.

@@ -40,6 +40,36 @@ impl Place {
         Self::Ledger,
         Self::ServiceBus,
     ];
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FactoryLab => "factory lab",
+            Self::Machines => "machines",
+            Self::TeamLab => "team lab",
+            Self::LabStorage => "lab storage",
+            Self::FactoryStorage => "factory storage",
+            Self::KeyedStorage => "keyed storage",
+            Self::Subscription => "subscription",
+            Self::Ledger => "ledger",
+            Self::ServiceBus => "Service Bus",
+        }
+    }
+
+    /// The roles that grant its actions: how the names of custom ones end (infra/modules/roles.bicep), or those of built-in ones.
+    pub fn roles(self) -> &'static [&'static str] {
+        match self {
+            Self::FactoryLab => &["factory lab"],
+            Self::Machines => &["machines"],
+            Self::TeamLab => &["team lab"],
+            Self::LabStorage => &["lab storage"],
+            Self::FactoryStorage => &["factory storage"],
+            Self::KeyedStorage => &["keyed storage"],
+            Self::Subscription => &["operations"],
+            Self::Ledger => &["ledger"],
+            Self::ServiceBus => &["Azure Service Bus Data Sender", "Azure Service Bus Data Receiver"],
+        }
+    }
 }
 
 /// An action that the factory needs.
@@ -53,6 +83,13 @@ pub struct Action {
     pub needed_by: &'static str,
 }
 
+impl Action {
+    /// Whether it is done to a service's data, which roles allow apart (`dataActions`).
+    pub fn is_on_data(&self) -> bool {
+        ["/containers/blobs/", "/namespaces/messages/"].iter().any(|part| self.name.contains(part))
+    }
+}
+
 const fn action(place: Place, name: &'static str, needed_by: &'static str) -> Action {
     Action { name, place, needed_by }
 }
@@ -61,6 +98,11 @@ const fn action(place: Place, name: &'static str, needed_by: &'static str) -> Ac
 pub const ACTIONS: &[Action] = &[
     action(Place::FactoryLab, "Microsoft.DevTestLab/labs/read", "Azure::find_lab"),
     action(Place::FactoryLab, "Microsoft.DevTestLab/labs/customImages/read", "Azure::custom_image_by_id"),
+    action(
+        Place::FactoryLab,
+        "Microsoft.DevTestLab/labs/artifactSources/artifacts/read",
+        "Azure::artifacts: the doctor",
+    ),
     action(
         Place::FactoryLab,
         "Microsoft.DevTestLab/labs/sharedGalleries/sharedImages/read",
@@ -141,6 +183,17 @@ pub const ACTIONS: &[Action] = &[
         "Azure::find_lab: where Labs.json names no resource group",
     ),
     action(Place::Subscription, "Microsoft.DevTestLab/locations/operations/read", "Azure::check"),
+    action(
+        Place::Subscription,
+        "Microsoft.Authorization/permissions/read",
+        "Azure::permissions: the doctor, there and at everything below",
+    ),
+    action(
+        Place::Subscription,
+        "Microsoft.Compute/locations/usages/read",
+        "Azure::compute_usages: the doctor",
+    ),
+    action(Place::Subscription, "Microsoft.Compute/skus/read", "Azure::vm_sizes: the doctor"),
     action(
         Place::Ledger,
         "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",

@@ -36,6 +36,20 @@ impl Azure {
         location: &str,
         sku: &MarketplaceSku,
     ) -> Result<Option<String>, AzureError> {
+        let versions = self.versions(subscription_id, location, sku).await?;
+        Ok(versions.into_iter().max_by(|a, b| numbers(a).cmp(&numbers(b))))
+    }
+
+    /// All versions of an image in a region, in no order; none if the region has no such image.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn versions(
+        &self,
+        subscription_id: &str,
+        location: &str,
+        sku: &MarketplaceSku,
+    ) -> Result<Vec<String>, AzureError> {
         let attempted = format!("GET versions of {sku} in {location}");
         let segments = [
             "subscriptions",
@@ -58,7 +72,7 @@ impl Azure {
         let url = self.url(&segments, API_VERSION, &[]);
         let answer = self.call(&attempted, Method::Get, url, None).await?;
         if answer.status == 404 {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         if !answer.is_success() {
             return Err(self.refusal(&attempted, &answer));
@@ -67,8 +81,7 @@ impl Azure {
             let message = format!("HTTP status {} without a list in its body", answer.status);
             return Err(AzureError::unanswered(&attempted, "UnexpectedAnswer", message));
         };
-        let names = versions.iter().map(name).filter(|version| !version.is_empty());
-        Ok(names.max_by(|a, b| numbers(a).cmp(&numbers(b))))
+        Ok(versions.iter().map(name).filter(|version| !version.is_empty()).collect())
     }
 }
 

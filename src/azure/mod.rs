@@ -7,6 +7,8 @@ pub mod actions;
 mod authorization;
 mod blob;
 mod call;
+mod caller;
+mod capacity;
 mod compute;
 mod deployment;
 mod devtestlab;
@@ -15,6 +17,7 @@ mod json;
 mod marketplace;
 mod network;
 mod operation;
+mod permissions;
 mod resource_id;
 mod storage_account;
 #[cfg(test)]
@@ -42,6 +45,8 @@ pub use blob::{
     BlobAuthorization, BlobItem, BlobPages, BlobProperties, Condition, Container, Copy, CopyStarted,
     CopyStatus, ETag,
 };
+pub use caller::{Caller, ClockDifference};
+pub use capacity::{REGIONAL_CORES, Usage, VmSize};
 pub use compute::{ComputeVm, Disk, DiskAccess, DiskAccessProgress};
 pub use deployment::{Deployment, ParameterValue};
 pub use devtestlab::{
@@ -52,6 +57,7 @@ pub use error::{AzureError, ErrorKind};
 pub use marketplace::MarketplaceSku;
 pub use network::identity_transport;
 pub use operation::{OperationUrl, Progress, Started};
+pub use permissions::{Permission, Permissions};
 pub use resource_id::{BadResourceId, ResourceId, same_id};
 pub use storage_account::StorageAccount;
 

@@ -69,20 +69,34 @@ impl Reach {
     where
         F: Future<Output = anyhow::Result<ExitCode>>,
     {
-        if let Some(file) = &self.settings {
-            return again_with(file);
-        }
-        let variables: BTreeMap<String, String> = std::env::vars().collect();
-        let (factory, client) = Settings::read(&variables)
-            .context("this command reads the handler's settings: set them, or name a file with --settings")?
-            .for_person()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let closing = client.clone();
-            let result = work(Office { factory, client }).await;
-            closing.close().await;
-            result
+        self.with_variables(|variables| {
+            let (factory, client) = Settings::read(&variables)
+                .context(
+                    "this command reads the handler's settings: set them, or name a file with --settings",
+                )?
+                .for_person()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let closing = client.clone();
+                let result = work(Office { factory, client }).await;
+                closing.close().await;
+                result
+            })
         })
+    }
+
+    /// Runs `work` with the settings, usable or not.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the work fails.
+    pub fn with_variables(
+        &self,
+        work: impl FnOnce(BTreeMap<String, String>) -> anyhow::Result<ExitCode>,
+    ) -> anyhow::Result<ExitCode> {
+        match &self.settings {
+            Some(file) => again_with(file),
+            None => work(std::env::vars().collect()),
+        }
     }
 }
 

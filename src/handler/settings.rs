@@ -49,13 +49,20 @@ const IDENTITY_ENDPOINT: &str = "IDENTITY_ENDPOINT";
 
 /// What a reference to Key Vault reads like; it stays there where Azure cannot resolve it, and everybody could guess it
 /// (Microsoft, "Use Key Vault references as app settings").
-const UNRESOLVED_REFERENCE: &str = "@Microsoft.KeyVault(";
+pub(crate) const UNRESOLVED_REFERENCE: &str = "@Microsoft.KeyVault(";
 const PUBLIC_RESOURCE_MANAGER: &str = "https://management.azure.com";
 
 /// Settings that cannot be used: all of them, each with what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("the app settings cannot be used:\n{}", .0.join("\n"))]
 pub struct BadSettings(Vec<String>);
+
+impl BadSettings {
+    /// Each problem, beginning with the setting's name.
+    pub fn problems(&self) -> &[String] {
+        &self.0
+    }
+}
 
 /// What the handler needs to know.
 pub struct Settings {
@@ -164,6 +171,11 @@ impl Settings {
             }),
             _ => Err(BadSettings(problems)),
         }
+    }
+
+    /// Whether Service Bus is reached with a key, and not with the identity.
+    pub fn has_service_bus_key(&self) -> bool {
+        matches!(self.service_bus, ServiceBus::ConnectionString(_))
     }
 
     /// The factory that these settings describe. Opens no connection yet.

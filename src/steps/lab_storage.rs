@@ -126,6 +126,12 @@ impl LabStorages {
         Self { keys: Arc::new(keys), known: Arc::default(), ..self }
     }
 
+    /// Whether the account with this resource id is reached with a key of its own.
+    pub fn is_keyed(&self, account_id: &str) -> bool {
+        let name = account_id.rsplit('/').next().unwrap_or(account_id);
+        self.keys.iter().any(|key| key.eq_ignore_ascii_case(name))
+    }
+
     /// The lab and its container.
     ///
     /// # Errors

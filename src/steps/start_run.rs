@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use builds::prepare_builds;
 pub use foresight::{Foresight, foresee};
 use planning::{Planned, plan};
+pub(crate) use planning::{factory_lab, wanted};
 use standing::Standing;
 
 use super::{

@@ -21,6 +21,7 @@ use image_factory::{
 use serde_json::{Value, json};
 
 use crate::base_images::resolve;
+use crate::doctor;
 use crate::factory::{DATA, Factory, Files, LINUX, ORIGIN, WEB, WINDOWS, definition, image, line, scenario};
 
 /// How the name of the storage account begins that is reached with a key: that of the lab `data`.
@@ -56,6 +57,12 @@ fn needed_for(request: &Request) -> Vec<Needed> {
     let path = url.path().trim_matches('/').to_ascii_lowercase();
     let segments: Vec<&str> = path.split('/').collect();
     match url.host_str().unwrap() {
+        // Whose tenant it is needs no role.
+        "management.azure.com" if path == "tenants" => Vec::new(),
+        // What is allowed is asked everywhere; the role of the subscription counts for all that is in it.
+        "management.azure.com" if path.ends_with("/providers/microsoft.authorization/permissions") => {
+            vec![(Place::Subscription, "microsoft.authorization/permissions/read".to_owned())]
+        }
         "management.azure.com" => {
             let (place, kind, is_collection) = resource(&segments);
             let mut needed = vec![(place, operation(request.method(), &kind, is_collection))];
@@ -142,9 +149,9 @@ fn deployed(request: &Request, place: Place) -> Vec<Needed> {
     resources.iter().map(|resource| (place, format!("{}/write", kind(resource)))).collect()
 }
 
-/// Two runs in which the factory does all that it ever does: images of every source, older ones that retire, a VM that comes to
-/// nothing, a custom image that fails, a lab whose group is not named, one whose account is reached with a key, and a run that is
-/// forgotten.
+/// The doctor, and two runs in which the factory does all that it ever does: images of every source, older ones that retire, a VM
+/// that comes to nothing, a custom image that fails, a lab whose group is not named, one whose account is reached with a key, and a
+/// run that is forgotten.
 async fn everything(needed: Arc<Mutex<BTreeSet<Needed>>>) {
     let settings = json!({"imagesToKeep": 1, "mostRetiredShare": 1, "deadlines": {"createVm": "PT2H"}});
     let mut files = Files::with_settings(settings);
@@ -195,6 +202,7 @@ async fn everything(needed: Arc<Mutex<BTreeSet<Needed>>>) {
         ..Faults::default()
     });
     resolve(&factory, &files, LINUX, &mut BaseImages::default()).await.unwrap();
+    doctor::examined(&factory).await;
     let first = factory.run().await;
     assert_eq!(
         line(&first, FROM_GALLERY, WEB).status,

@@ -206,6 +206,11 @@ impl Factory {
         Self::of(InProcess::of(surroundings, instance), 1)
     }
 
+    /// A factory in a host that was put together by itself.
+    pub fn around(host: InProcess) -> Self {
+        Self::of(host, 1)
+    }
+
     fn of(host: InProcess, seed: u64) -> Self {
         Self {
             host,

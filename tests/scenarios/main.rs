@@ -11,6 +11,7 @@ mod commits;
 mod configuration;
 mod copies;
 mod definitions;
+mod doctor;
 mod everything;
 mod happy;
 mod lab_accounts;

@@ -45,6 +45,14 @@ impl Sender {
         &self.0.queue
     }
 
+    /// Attaches to the queue, and sends nothing: whether it exists and takes messages from this client shows.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unauthorized`], and transient ones.
+    pub async fn attach(&self) -> Result<()> {
+        self.retry("attach", || async { self.link().await.map(drop) }).await
+    }
+
     /// Sends one message and waits until the broker has it. A message with a later enqueue time is scheduled.
     ///
     /// # Errors

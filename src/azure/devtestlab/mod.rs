@@ -1,5 +1,6 @@
 //! Microsoft.DevTestLab: <https://learn.microsoft.com/rest/api/dtl/>.
 
+mod artifact_source;
 mod custom_image;
 mod formula;
 mod lab;

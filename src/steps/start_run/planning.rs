@@ -158,7 +158,7 @@ pub(super) async fn find_factory_lab(
 }
 
 /// The lab in which images are made: factory.json's, filled up from the app setting's.
-pub(super) fn factory_lab(settings: &FactorySettings, default: Option<&LabId>) -> Result<LabId, Failure> {
+pub(crate) fn factory_lab(settings: &FactorySettings, default: Option<&LabId>) -> Result<LabId, Failure> {
     let own = &settings.factory_lab;
     let invalid = |reason: String| Failure::new(INVALID_CONFIGURATION, format!("the factory lab: {reason}"));
     if own.lab_name.is_none()
@@ -180,7 +180,7 @@ pub(super) fn factory_lab(settings: &FactorySettings, default: Option<&LabId>) -
 }
 
 /// What is built, for which labs: every definition that a lab receives.
-pub(super) fn wanted<'a>(
+pub(crate) fn wanted<'a>(
     configuration: &'a Configuration,
     only: Option<&[ImagePath]>,
 ) -> Result<Vec<Subscription<'a>>, Failure> {
