@@ -17,6 +17,7 @@ mod lab_storage;
 mod labs;
 mod ledger;
 mod patience;
+mod queue_properties;
 mod queues;
 mod quota;
 mod roles;
@@ -57,8 +58,8 @@ pub struct Reached {
     pub identity: Option<String>,
     /// Settings whose references to Key Vault are not resolved.
     pub unresolved: Vec<String>,
-    /// Whether Service Bus is reached with a key, so that no token for it is needed.
-    pub has_service_bus_key: bool,
+    /// The host of the Service Bus namespace; `None` where that is reached with a key, so that no token for it is needed.
+    pub namespace: Option<String>,
 }
 
 /// What checks found out for those after them.
@@ -95,10 +96,11 @@ trait Check: Sync {
 }
 
 /// All of them, in their order: a later one uses what an earlier one found.
-const CHECKS: [&dyn Check; 11] = [
+const CHECKS: [&dyn Check; 12] = [
     &identity::Identity,
     &clock::SameTime,
     &queues::AllQueues,
+    &queue_properties::AllQueueProperties,
     &ledger::LedgerContainer,
     &configuration::ConfigurationSource,
     &labs::AllLabs,

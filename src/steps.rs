@@ -54,7 +54,7 @@ use turnstile::Turnstile;
 
 /// From this delivery on a message is not given back because what follows it cannot be sent: a host delivers it again at once,
 /// and after the tenth time (`maxDeliveryCount`) it would be a dead letter although the ledger has its turn.
-const LAST_DELIVERY: u32 = 5;
+pub const LAST_DELIVERY: u32 = 5;
 
 /// Everything that steps may touch.
 #[derive(Clone)]

@@ -67,7 +67,7 @@ var keyedStorageActions = [
 
 // On each subscription: the URLs of operations that go on, and of the Marketplace's images, name no resource group, and a lab is
 // looked up by its name where Labs.json gives no group. The doctor asks what roles allow, there and at everything below, and which
-// VM sizes and how many cores there are.
+// VM sizes and how many cores there are, and where the Service Bus namespace is.
 var subscriptionActions = [
   'Microsoft.Compute/locations/diskOperations/read'
   'Microsoft.Compute/locations/publishers/artifacttypes/offers/skus/versions/read'
@@ -76,6 +76,7 @@ var subscriptionActions = [
   'Microsoft.Authorization/permissions/read'
   'Microsoft.Compute/locations/usages/read'
   'Microsoft.Compute/skus/read'
+  'Microsoft.ServiceBus/namespaces/read'
 ]
 
 // On the ledger's container. The container itself is made here, not by the factory.

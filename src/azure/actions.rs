@@ -193,6 +193,11 @@ pub const ACTIONS: &[Action] = &[
         "Microsoft.Compute/locations/usages/read",
         "Azure::compute_usages: the doctor",
     ),
+    action(
+        Place::Subscription,
+        "Microsoft.ServiceBus/namespaces/read",
+        "Azure::service_bus_namespace: the doctor, which knows its host alone",
+    ),
     action(Place::Subscription, "Microsoft.Compute/skus/read", "Azure::vm_sizes: the doctor"),
     action(
         Place::Ledger,
@@ -209,6 +214,7 @@ pub const ACTIONS: &[Action] = &[
         "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete",
         "Container::delete",
     ),
+    action(Place::ServiceBus, "Microsoft.ServiceBus/namespaces/queues/read", "Azure::queues: the doctor"),
     action(Place::ServiceBus, "Microsoft.ServiceBus/namespaces/messages/send/action", "ServiceBusOutbox"),
     action(
         Place::ServiceBus,

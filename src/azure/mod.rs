@@ -19,6 +19,7 @@ mod network;
 mod operation;
 mod permissions;
 mod resource_id;
+mod service_bus;
 mod storage_account;
 #[cfg(test)]
 mod tests;
@@ -59,6 +60,7 @@ pub use network::identity_transport;
 pub use operation::{OperationUrl, Progress, Started};
 pub use permissions::{Permission, Permissions};
 pub use resource_id::{BadResourceId, ResourceId, same_id};
+pub use service_bus::QueueProperties;
 pub use storage_account::StorageAccount;
 
 /// Longest time that one call may take. Resource Manager itself gives up after 60 s; a time-out of ours after that

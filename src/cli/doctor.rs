@@ -45,14 +45,14 @@ impl Arguments {
         let Ok(settings) = Settings::read(&resolved(&variables)) else {
             return Ok(examine(&Installation { variables, reached: None }).await);
         };
-        let has_service_bus_key = settings.has_service_bus_key();
+        let namespace = settings.service_bus_namespace().map(str::to_owned);
         let (factory, client) = settings.for_person()?;
         let reached = Reached {
             factory,
             queues: Arc::new(client.clone()),
             identity: self.identity.map(|identity| identity.to_string()),
             unresolved: unresolved(&variables),
-            has_service_bus_key,
+            namespace,
         };
         let diagnosis = examine(&Installation { variables, reached: Some(reached) }).await;
         client.close().await;

@@ -76,6 +76,7 @@ pub fn queue_settings() -> QueueSettings {
         duplicate_detection_window: Some(DUPLICATE_DETECTION_WINDOW),
         // As long as the host keeps renewing a lock; an invocation never takes longer.
         lock_duration: Duration::from_secs(300),
+        dead_lettering_on_message_expiration: true,
         ..QueueSettings::default()
     }
 }
@@ -128,6 +129,7 @@ impl Surroundings {
                 azure.add_lab(&lab);
             }
             storage::create_account(&mut azure, &world::ledger_account_id(), &lab.location);
+            azure.add_namespace(&world::namespace_id(), &lab.location, broker.clone());
         }
         let factory_lab = LabId::new(&lab.subscription_id, Some(&lab.resource_group), &lab.name)?;
         Ok(Self { sim, broker, folder: Folder::new(options.files), factory_lab })

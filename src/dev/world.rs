@@ -15,6 +15,8 @@ pub const FACTORY_GROUP: &str = "rg-image-factory";
 pub const FACTORY_LAB: &str = "image-factory";
 /// The storage account of the ledger.
 pub const LEDGER_ACCOUNT: &str = "imagefactoryledger";
+/// The Service Bus namespace, where there is one beside the stand-in on sockets.
+pub const NAMESPACE: &str = "imagefactory";
 /// The container of the ledger.
 pub const LEDGER_CONTAINER: &str = "image-factory";
 /// Labs.json does not say where a lab is: neighbours get different regions, so that copies cross them.
@@ -24,6 +26,13 @@ const REGIONS: [&str; 2] = ["westeurope", "northeurope"];
 pub fn ledger_account_id() -> String {
     format!(
         "/subscriptions/{FACTORY_SUBSCRIPTION}/resourceGroups/{FACTORY_GROUP}/providers/Microsoft.Storage/storageAccounts/{LEDGER_ACCOUNT}"
+    )
+}
+
+/// The resource id of the Service Bus namespace.
+pub fn namespace_id() -> String {
+    format!(
+        "/subscriptions/{FACTORY_SUBSCRIPTION}/resourceGroups/{FACTORY_GROUP}/providers/Microsoft.ServiceBus/namespaces/{NAMESPACE}"
     )
 }
 

@@ -23,7 +23,7 @@ impl Check for Identity {
         let azure = &at.factory.azure;
         let resource_manager = azure.resource_manager_audience();
         let mut audiences = vec![("Resource Manager", resource_manager.as_str()), ("Blob Storage", STORAGE)];
-        if !at.has_service_bus_key {
+        if at.namespace.is_some() {
             audiences.push(("Service Bus", SERVICE_BUS));
         }
         let mut findings = Vec::new();

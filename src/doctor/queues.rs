@@ -3,13 +3,8 @@
 use async_trait::async_trait;
 use servicebus::{ReceiverOptions, ServiceBusClient};
 
-use super::{Check, Finding, Known, Reached, grant};
+use super::{Check, Finding, Known, Reached, grant, queue_properties::AS_MADE};
 use crate::{azure::actions::Place, domain::Queue};
-
-/// As infra/modules/service-bus.bicep makes a queue; what each is for stands there.
-const AS_MADE: &str = "--lock-duration PT5M --max-delivery-count 10 --enable-duplicate-detection true \
-                       --duplicate-detection-history-time-window PT10M --default-message-time-to-live P14D \
-                       --enable-dead-lettering-on-message-expiration true";
 
 /// What is wrong with a queue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -173,9 +173,12 @@ impl Settings {
         }
     }
 
-    /// Whether Service Bus is reached with a key, and not with the identity.
-    pub fn has_service_bus_key(&self) -> bool {
-        matches!(self.service_bus, ServiceBus::ConnectionString(_))
+    /// The host of the Service Bus namespace; `None` if that is reached with a key, and not with the identity.
+    pub fn service_bus_namespace(&self) -> Option<&str> {
+        match &self.service_bus {
+            ServiceBus::ConnectionString(_) => None,
+            ServiceBus::Namespace(host) => Some(host),
+        }
     }
 
     /// The factory that these settings describe. Opens no connection yet.

@@ -85,7 +85,11 @@ const BUILT_IN: [(&str, &str, &[&str]); 6] = [
     (
         "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0",
         "Azure Service Bus Data Receiver",
-        &["Microsoft.ServiceBus/namespaces/messages/receive/action"],
+        // It grants Microsoft.ServiceBus/*/queues/read as well.
+        &[
+            "Microsoft.ServiceBus/namespaces/messages/receive/action",
+            "Microsoft.ServiceBus/namespaces/queues/read",
+        ],
     ),
     (
         "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39",

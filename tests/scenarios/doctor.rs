@@ -1,12 +1,11 @@
 //! The doctor: an installation that is well is found to be, and each thing that can be wrong is found alone, with what mends it.
 
-use std::time::Duration;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use azure_sim::{
     arm::{Denial, Role, RoleAssignment},
     broker::{
-        Broker,
+        Broker, QueueSettings,
         amqp::{self, Authorization},
     },
     control::{self, MarketplaceSpec, QuotaSpec},
@@ -44,7 +43,7 @@ fn variables() -> BTreeMap<String, String> {
         ("IMAGE_FACTORY_REPOSITORY", "https://github.com/octo/images"),
         ("IMAGE_FACTORY_REPOSITORY_TOKEN", TOKEN),
         ("IMAGE_FACTORY_GITHUB_WEBHOOK_SECRET", SECRET),
-        ("ServiceBus__fullyQualifiedNamespace", "ns.servicebus.windows.net"),
+        ("ServiceBus__fullyQualifiedNamespace", "imagefactory.servicebus.windows.net"),
         ("Schedule", "0 0 1 * * *"),
         ("CleanupSchedule", "0 */10 * * * *"),
     ];
@@ -57,7 +56,7 @@ fn reached(factory: &Factory) -> Reached {
         queues: Arc::new(BrokerQueues(factory.host.broker.clone())),
         identity: None,
         unresolved: Vec::new(),
-        has_service_bus_key: false,
+        namespace: Some(format!("{}.servicebus.windows.net", world::NAMESPACE)),
     }
 }
 
@@ -108,6 +107,7 @@ fn an_installation_that_is_well_is_found_to_be_and_nothing_is_left_behind() {
             "identity",
             "clock",
             "queues",
+            "queue-properties",
             "ledger",
             "configuration",
             "labs",
@@ -143,6 +143,7 @@ fn own_roles(factory: &Factory) -> Vec<RoleAssignment> {
     let own = format!("/subscriptions/{}", world::FACTORY_SUBSCRIPTION);
     let group = format!("{own}/resourceGroups/{}", world::FACTORY_GROUP);
     give(Place::FactoryLab, group.clone());
+    give(Place::ServiceBus, world::namespace_id());
     give(Place::Machines, own.clone());
     for subscription in
         [own, format!("/subscriptions/{SUBSCRIPTION}"), format!("/subscriptions/{OTHER_SUBSCRIPTION}")]
@@ -297,6 +298,30 @@ fn a_queue_that_is_missing_is_named_with_the_command_that_makes_it() {
         let diagnosis = examine(&Installation { variables: variables(), reached: Some(reached) }).await;
         let fix = "--name copy-image --lock-duration PT5M --max-delivery-count 10 --enable-duplicate-detection true";
         only_failed(&diagnosis, "queues", "copy-image", "copy-image", fix);
+    });
+}
+
+#[test]
+fn a_queue_that_was_made_otherwise_is_told_with_what_mends_it() {
+    scenario(async {
+        let factory = Factory::new(&Files::new()).await;
+        let make = |change: &dyn Fn(&mut QueueSettings)| {
+            let mut settings = queue_settings();
+            change(&mut settings);
+            factory.host.broker.create_queue("create-vm", settings).unwrap();
+        };
+        make(&|made| made.max_delivery_count = 3);
+        let diagnosis = examined(&factory).await;
+        let fix = "queue update --resource-group <group> --namespace-name <namespace> --name create-vm --max-delivery-count 10";
+        only_failed(&diagnosis, "queue-properties", "create-vm", "after 3 deliveries", fix);
+        make(&|made| made.duplicate_detection_window = None);
+        let diagnosis = examined(&factory).await;
+        let finding = only(&diagnosis, "queue-properties", "create-vm", "--enable-duplicate-detection true");
+        assert_eq!(finding.verdict, Verdict::Warning);
+        let reached =
+            Reached { namespace: Some("other.servicebus.windows.net".to_owned()), ..reached(&factory) };
+        let diagnosis = examine(&Installation { variables: variables(), reached: Some(reached) }).await;
+        assert_eq!(only(&diagnosis, "queue-properties", "", "Reader").verdict, Verdict::Warning);
     });
 }
 
@@ -574,7 +599,7 @@ fn settings_that_are_missing_are_all_named_and_everything_else_is_skipped() {
             ("IMAGE_FACTORY_GITHUB_WEBHOOK_SECRET", Verdict::Warning),
         ];
         assert_eq!(told, expected, "{found:#?}");
-        assert_eq!(skipped(&diagnosis).len(), 11);
+        assert_eq!(skipped(&diagnosis).len(), 12);
     });
 }
 

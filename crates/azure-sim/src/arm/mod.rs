@@ -28,6 +28,7 @@ mod resources;
 mod roles;
 mod router;
 mod seed;
+mod service_bus;
 mod shared_galleries;
 mod storage_accounts;
 mod tags;
@@ -114,6 +115,8 @@ pub struct State {
     pub(crate) locks: BTreeMap<String, BTreeMap<String, locks::Lock>>,
     /// Secrets of key vaults by the vault's id and their name, lower case.
     pub(crate) secrets: BTreeMap<(String, String), String>,
+    /// Service Bus namespaces by id, lower case.
+    pub(crate) namespaces: BTreeMap<String, service_bus::Namespace>,
     /// How many requests are taken.
     pub throttle: throttle::Throttle,
     /// What is forbidden to whom.

@@ -8,7 +8,7 @@ use super::{
     capacity, compute, custom_images, deployments, disks,
     error::ArmError,
     formulas, generic, labs, locks, marketplace, operations, policies, providers, resource_groups, resources,
-    roles, shared_galleries, storage_accounts, tags, virtual_machines,
+    roles, service_bus, shared_galleries, storage_accounts, tags, virtual_machines,
 };
 use crate::{World, chaos};
 
@@ -78,6 +78,9 @@ pub(crate) fn dispatch(world: &mut World, call: &Call) -> Result<Answer, ArmErro
             capacity::usages(world, call, location)
         }
         ["subscriptions", _, "providers", "microsoft.compute", "skus"] => capacity::skus(call),
+        ["subscriptions", _, "providers", "microsoft.servicebus", "namespaces"] => {
+            service_bus::list(world, call)
+        }
         ["subscriptions", _, "operationresults", _] => operations::get(world, call),
         ["subscriptions", subscription, "resourcegroups", group, rest @ ..] => {
             in_group(world, call, subscription, group, rest)
@@ -116,6 +119,10 @@ fn in_group(
         ["providers", "microsoft.compute", "disks", rest @ ..] => disks::route(world, call, rest),
         ["providers", "microsoft.storage", "storageaccounts", rest @ ..] => {
             storage_accounts::route(world, call, rest)
+        }
+        ["providers", "microsoft.servicebus", "namespaces"] => service_bus::list(world, call),
+        ["providers", "microsoft.servicebus", "namespaces", rest @ ..] => {
+            service_bus::route(world, call, rest)
         }
         ["providers", provider, ..] => {
             let code = match *provider {

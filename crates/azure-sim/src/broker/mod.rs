@@ -139,6 +139,14 @@ impl Broker {
         Ok(())
     }
 
+    /// How `queue` is made.
+    ///
+    /// # Errors
+    /// [`BrokerError::EntityNotFound`].
+    pub fn settings(&self, queue: &str) -> Result<QueueSettings, BrokerError> {
+        self.with(queue, |queue, _, _, _| Ok(queue.settings().clone()))
+    }
+
     /// The names of all queues as they were created, in order.
     pub fn queues(&self) -> Vec<String> {
         self.state().queues.values().map(|queue| queue.name().to_owned()).collect()

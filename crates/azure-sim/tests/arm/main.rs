@@ -11,4 +11,5 @@ mod front_door;
 mod labs;
 mod marketplace;
 mod roles;
+mod service_bus;
 mod virtual_machines;
