@@ -68,9 +68,12 @@ async fn look_at(at: &Reached, known: &Known, id: &LabId, place: Place) -> (Vec<
         "/subscriptions/{}/resourceGroups/{group}/providers/Microsoft.DevTestLab/labs/{name}",
         id.subscription_id()
     );
-    let scope = match place {
-        Place::FactoryLab => format!("/subscriptions/{}/resourceGroups/{group}", id.subscription_id()),
-        _ => lab_id.clone(),
+    let subscription = format!("/subscriptions/{}", id.subscription_id());
+    let (needed, scope) = match (place, id.resource_group()) {
+        // It is looked up by its name.
+        (_, None) => (Place::Subscription, subscription),
+        (Place::FactoryLab, Some(group)) => (place, format!("{subscription}/resourceGroups/{group}")),
+        _ => (place, lab_id.clone()),
     };
     let lab = match patiently(clock, find).await {
         Ok(Some(lab)) => lab,
@@ -86,7 +89,7 @@ async fn look_at(at: &Reached, known: &Known, id: &LabId, place: Place) -> (Vec<
             );
             return (vec![Finding::failed(name, found, fix)], None);
         }
-        Err(error) => return (vec![refused(at, known, name, &error, place, &scope)], None),
+        Err(error) => return (vec![refused(at, known, name, &error, needed, &scope)], None),
     };
     let read = async {
         match place {
@@ -102,6 +105,12 @@ async fn look_at(at: &Reached, known: &Known, id: &LabId, place: Place) -> (Vec<
                 patiently(clock, || azure.lab_vm(&lab.address, NOTHING)).await.map(drop)
             }
         }
+    };
+    let scope = match place {
+        Place::FactoryLab => {
+            format!("/subscriptions/{}/resourceGroups/{}", id.subscription_id(), lab.address.resource_group)
+        }
+        _ => lab.address.id(),
     };
     let finding = match read.await {
         Ok(()) => Finding::ok(name, format!("{} in {}", role(place), lab.location)),

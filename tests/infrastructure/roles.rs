@@ -159,6 +159,25 @@ fn each_custom_role_is_defined_with_its_own_actions() {
 }
 
 #[test]
+fn the_doctor_calls_each_role_by_its_name() {
+    let roles = module("roles");
+    let names: BTreeSet<&str> = roles
+        .resources(DEFINITION)
+        .map(|role| match role.value.as_ref().unwrap().at("properties.roleName") {
+            Some(Expression::Text(name, _)) => name.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let told =
+        CUSTOM.iter().flat_map(|custom| custom.place.roles()).map(|role| format!("${{prefix}}: {role}"));
+    assert_eq!(names.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), told.collect());
+    let built_in = Place::ServiceBus.roles();
+    assert!(built_in.iter().all(|role| BUILT_IN.iter().any(|(_, about, _)| about == role)), "{built_in:?}");
+    let main = fs::read_to_string(infra().join("main.bicep")).unwrap();
+    assert!(main.contains("prefix: 'Image factory ${environmentName}'"), "as src/doctor/grant.rs writes it");
+}
+
+#[test]
 fn each_custom_role_is_assigned_where_it_belongs_and_nowhere_else() {
     let main = File::read(&infra(), "main.bicep");
     for Custom { role: output, assigned: places, .. } in CUSTOM {

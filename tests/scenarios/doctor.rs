@@ -287,6 +287,45 @@ fn a_lab_that_is_gone_is_named_and_what_needs_it_is_skipped() {
 }
 
 #[test]
+fn a_lab_that_may_not_be_read_is_told_with_the_role_that_is_needed_for_how_it_is_named() {
+    scenario(async {
+        let mut files = Files::new();
+        files.labs[1].as_object_mut().unwrap().remove("ResourceGroup");
+        let factory = Factory::new(&files).await;
+        assert!(trouble(&examined(&factory).await).is_empty());
+        let deny = |action: &str, scope: &str| {
+            let (action_part, scope_part) = (action.to_owned(), scope.to_owned());
+            control::set_denials(
+                &factory.host.sim,
+                vec![Denial { action_part, scope_part, ..Denial::default() }],
+            );
+        };
+        let told = async |subject: &str| {
+            let diagnosis = examined(&factory).await;
+            let found =
+                diagnosis.findings.iter().find(|one| one.check == "labs" && one.subject == subject).unwrap();
+            assert!(
+                found.verdict == Verdict::Failed && found.found.contains("AuthorizationFailed"),
+                "{found:?}"
+            );
+            found.fix.clone().unwrap()
+        };
+        deny("labs/read", "labs/web");
+        let fix = told(WEB).await;
+        assert!(fix.contains(": team lab'") && fix.contains("/labs/web'"), "{fix}");
+        deny("labs/read", &format!("{OTHER_SUBSCRIPTION}/providers"));
+        let fix = told(DATA).await;
+        assert!(
+            fix.contains(": operations'") && fix.ends_with(&format!("'/subscriptions/{OTHER_SUBSCRIPTION}'")),
+            "{fix}"
+        );
+        deny("labs/formulas/read", "labs/data");
+        let fix = told(DATA).await;
+        assert!(fix.contains(": team lab'") && fix.contains("/labs/data'"), "{fix}");
+    });
+}
+
+#[test]
 fn a_queue_that_is_missing_is_named_with_the_command_that_makes_it() {
     scenario(async {
         let factory = Factory::new(&Files::new()).await;
