@@ -14,8 +14,7 @@ use serde::Deserialize;
 use super::GlibcVersion;
 use crate::dev::app;
 
-/// What cargo-zigbuild builds for: older than in any image of Azure Functions 4, and than what Rust itself needs to be (2.17) new enough
-/// for every C library that is built in. Debian 10 had it.
+/// What cargo-zigbuild builds for: older than in any image of Azure Functions 4, of which the oldest are of Debian 11 with 2.31.
 pub(super) const OLDEST_GLIBC: GlibcVersion = GlibcVersion::new(2, 28);
 /// Linux on x86-64.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
