@@ -25,7 +25,8 @@ use image_factory::{
     report::Status,
     secret::Secret,
     source::{
-        AzureDevOps, AzureDevOpsOptions, DevOpsAccess, GitHub, GitHubAccess, GitHubApp, GitHubOptions, Source,
+        AzureDevOps, AzureDevOpsOptions, Carrier, DevOpsAccess, GitHub, GitHubAccess, GitHubApp,
+        GitHubOptions, Source,
     },
 };
 use serde_json::{Value, json};
@@ -34,15 +35,15 @@ use crate::factory::{
     DATA, Factory, Files, LINUX, Unkind, WEB, WINDOWS, definition, image, line, linux, scenario,
 };
 
-const SECRET: &str = "It's a Secret to Everybody";
+pub const SECRET: &str = "It's a Secret to Everybody";
 const TOKEN: &str = "reads-the-repository";
 const FOLDER: &str = "ImageFactoryConfiguration";
 const BOTH: [Kind; 2] = [Kind::GitHub, Kind::AzureDevOps];
 
 /// A factory that listens to a git host.
-struct Story {
-    factory: Factory,
-    host: Host,
+pub struct Story {
+    pub factory: Factory,
+    pub host: Host,
 }
 
 impl Story {
@@ -57,10 +58,20 @@ impl Story {
 
     /// The same, with this access to GitHub.
     fn by(kind: Kind, factory: Factory, access: GitHubAccess) -> Self {
+        Self::carried(kind, factory, access, |carrier| carrier)
+    }
+
+    /// The same, with a way to the host that `carried` makes of the usual one.
+    pub fn carried(
+        kind: Kind,
+        factory: Factory,
+        access: GitHubAccess,
+        carried: impl FnOnce(Arc<dyn Carrier>) -> Arc<dyn Carrier>,
+    ) -> Self {
         let clock = factory.host.clock().clone();
         let host = Host::in_process(kind, "images", Served::new().unwrap(), clock.clone());
         host.state().token = Some(TOKEN.to_owned());
-        let (carrier, token) = (host.carrier().unwrap(), Secret::new(TOKEN.to_owned()));
+        let (carrier, token) = (carried(host.carrier().unwrap()), Secret::new(TOKEN.to_owned()));
         let (branch, folder) = ("main".parse().unwrap(), FOLDER.parse().unwrap());
         let repository = "images".to_owned();
         let source: Arc<dyn Source> = match kind {
@@ -94,12 +105,12 @@ impl Story {
         self.host.repository().commit_by("Ada Lovelace", branch, &all).unwrap()
     }
 
-    fn commit(&self, files: &Files) -> String {
+    pub fn commit(&self, files: &Files) -> String {
         self.commit_to("main", &files.to_files())
     }
 
     /// What the host sends about a move of `main`.
-    fn pushed(&self, before: Option<&str>, after: &str) -> Delivery {
+    pub fn pushed(&self, before: Option<&str>, after: &str) -> Delivery {
         self.sent(&Push::of("main", before, after))
     }
 
@@ -108,12 +119,12 @@ impl Story {
     }
 
     /// Brings a delivery to the function `commit`; the status and body of its answer.
-    async fn deliver(&self, delivery: &Delivery) -> (u16, Value) {
+    pub async fn deliver(&self, delivery: &Delivery) -> (u16, Value) {
         let headers = delivery.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         self.call(COMMIT, headers.collect(), &delivery.body).await
     }
 
-    async fn call(&self, function: &str, headers: Vec<(String, String)>, body: &[u8]) -> (u16, Value) {
+    pub async fn call(&self, function: &str, headers: Vec<(String, String)>, body: &[u8]) -> (u16, Value) {
         let request = http::Request {
             url: format!("https://factory.azurewebsites.net/api/{function}"),
             method: "POST".to_owned(),

@@ -158,6 +158,8 @@ pub struct Factory {
     unkind: Unkind,
     /// Messages as they were received, oldest first.
     received: Arc<Mutex<Vec<Received>>>,
+    /// The same with all that travels beside their bodies, as AMQP.
+    travelled: Arc<Mutex<Vec<Received>>>,
     killed: Arc<AtomicU64>,
     /// How many of each queue's next messages are lost.
     to_lose: Arc<Mutex<BTreeMap<Queue, usize>>>,
@@ -217,6 +219,7 @@ impl Factory {
             seed,
             unkind: Unkind::default(),
             received: Arc::default(),
+            travelled: Arc::default(),
             killed: Arc::default(),
             to_lose: Arc::default(),
         }
@@ -373,6 +376,7 @@ impl Factory {
                 continue;
             };
             self.received.lock().unwrap().push((queue, delivery.message.body()));
+            self.travelled.lock().unwrap().push((queue, delivery.to_amqp()));
             let host = self.clone();
             running.spawn(async move {
                 host.deliver(queue, delivery).await;
@@ -444,6 +448,11 @@ impl Factory {
     /// The messages that were received so far.
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
+    }
+
+    /// The same, each with its properties, as it travelled.
+    pub fn travelled(&self) -> Vec<Received> {
+        self.travelled.lock().unwrap().clone()
     }
 
     /// How many invocations died.
