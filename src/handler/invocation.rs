@@ -215,16 +215,40 @@ fn kind(value: &Value) -> &'static str {
 mod tests {
     use super::*;
 
+    /// What an invocation tells of its message, by its metadata.
+    fn received(metadata: &str) -> Received {
+        let message = BASE64.encode(r#"{"version":1,"run":"r","imagePath":"A.json"}"#);
+        let body = format!(r#"{{"Data":{{"message":"{message}"}}{metadata}}}"#);
+        match Invocation::parse("create-vm", body.as_bytes()) {
+            Ok(Invocation::Step { received, .. }) => *received,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_host_tells_what_the_message_is_called_when_it_came_and_whose_context_it_has() {
+        let told = received(
+            r#","Metadata":{"MessageId":"\"m-1\"","EnqueuedTime":"2026-11-22T13:00:00+00:00",
+            "ApplicationProperties":{"Diagnostic-Id":"old","traceparent":"new","n":3}}"#,
+        );
+        assert_eq!((told.message_id.as_deref(), told.traceparent.as_deref()), (Some("m-1"), Some("new")));
+        assert_eq!(told.enqueued, Some(time::macros::datetime!(2026-11-22 13:00 UTC)));
+        let older = received(r#","Metadata":{"ApplicationProperties":{"Diagnostic-Id":"old"}}"#);
+        assert_eq!(older.traceparent.as_deref(), Some("old"));
+        // Started by hand, and metadata that nobody sends.
+        for metadata in [
+            r#","Metadata":{"EnqueuedTime":"0001-01-01T00:00:00+00:00","ApplicationProperties":{}}"#,
+            r#","Metadata":{"MessageId":7,"EnqueuedTime":"soon","ApplicationProperties":["traceparent"]}"#,
+            "",
+        ] {
+            let told = received(metadata);
+            assert_eq!((told.message_id, told.enqueued, told.traceparent), (None, None, None), "{metadata}");
+        }
+    }
+
     #[test]
     fn the_host_tells_how_often_it_has_delivered_a_message() {
-        let delivery = |metadata: &str| {
-            let message = BASE64.encode(r#"{"version":1,"run":"r","imagePath":"A.json"}"#);
-            let body = format!(r#"{{"Data":{{"message":"{message}"}}{metadata}}}"#);
-            match Invocation::parse("create-vm", body.as_bytes()) {
-                Ok(Invocation::Step { received, .. }) => received.delivery,
-                other => panic!("{other:?}"),
-            }
-        };
+        let delivery = |metadata: &str| received(metadata).delivery;
         assert_eq!(delivery(r#","Metadata":{"DeliveryCount":"7"}"#), 7);
         assert_eq!(delivery(r#","Metadata":{"DeliveryCount":7}"#), 7);
         assert_eq!(delivery(r#","Metadata":{"DeliveryCount":[]}"#), 1);

@@ -44,14 +44,7 @@ impl ServiceBusOutbox {
         };
         let messages: Vec<&Message> = envelopes.iter().map(|envelope| &envelope.message).collect();
         let sending = async {
-            let traced = |envelope: &Envelope| {
-                let mut message = message(envelope);
-                let context = traces.traceparent(&envelope.message.run);
-                for name in [TRACEPARENT, DIAGNOSTIC_ID] {
-                    message.application_properties.insert(name.to_owned(), context.as_str().into());
-                }
-                message
-            };
+            let traced = |envelope: &Envelope| traced(envelope, &traces.traceparent(&envelope.message.run));
             sender.send_batch(envelopes.iter().map(traced).collect()).await
         };
         traces.sending(queue, &messages, sending).await
@@ -87,4 +80,36 @@ fn message(envelope: &Envelope) -> ServiceBusMessage {
     message.correlation_id = Some(envelope.message.run.to_string());
     message.scheduled_enqueue_time = envelope.at;
     message
+}
+
+/// A message that says which trace it belongs to.
+fn traced(envelope: &Envelope, context: &str) -> ServiceBusMessage {
+    let mut message = message(envelope);
+    for name in [TRACEPARENT, DIAGNOSTIC_ID] {
+        message.application_properties.insert(name.to_owned(), context.into());
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        ImagePath, RunId,
+        messages::{ImageStep, Step},
+    };
+
+    #[test]
+    fn a_message_carries_its_context_under_both_names_that_service_bus_clients_look_for() {
+        let image_path = ImagePath::parse("Linux/Docker.json").unwrap();
+        let step = Step::CreateVm(ImageStep { image_path });
+        let envelope = Envelope::now(Message::first(RunId::parse("manual-1").unwrap(), step));
+        let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let sent = traced(&envelope, context);
+        let properties: Vec<_> = sent.application_properties.iter().collect();
+        let value = context.into();
+        assert_eq!(properties, [(&"Diagnostic-Id".to_owned(), &value), (&"traceparent".to_owned(), &value)]);
+        // Nothing else of it is different.
+        assert_eq!(ServiceBusMessage { application_properties: BTreeMap::new(), ..sent }, message(&envelope));
+    }
 }

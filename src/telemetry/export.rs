@@ -6,15 +6,21 @@
 use std::{
     cell::Cell,
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use opentelemetry::{
     KeyValue, global,
     trace::{SpanContext, SpanId, TraceId},
 };
+use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
@@ -22,7 +28,10 @@ use opentelemetry_sdk::{
     trace::{IdGenerator, RandomIdGenerator, SdkTracerProvider},
 };
 
+use reqwest::{Url, blocking::Client, redirect::Policy};
+
 use super::names;
+use crate::azure::is_loopback;
 
 /// Switches everything off although an endpoint is set.
 const DISABLED: &str = "OTEL_SDK_DISABLED";
@@ -69,7 +78,7 @@ impl Export {
         };
         let is_named = value(SERVICE_NAME).is_some()
             || value(RESOURCE_ATTRIBUTES).is_some_and(|attributes| attributes.contains("service.name="));
-        let client = client(endpoint)?;
+        let client = OnFirstUse::new(endpoint)?;
         // The library's reasons may quote what it was given.
         let failed = |what: &str| ExportError(format!("the OTEL_ variables cannot be used for {what}"));
         let to = |signal: &str| match value(&format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.to_uppercase()))
@@ -111,23 +120,53 @@ impl Export {
     }
 }
 
-/// The client, which passes by any proxy on the way to this machine itself. A blocking one cannot be made where a runtime drives
-/// this thread, and reading this machine's certificates takes longer than all else at start.
-fn client(endpoint: &str) -> Result<reqwest::blocking::Client, ExportError> {
-    let url = endpoint.parse::<reqwest::Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let url = url.ok_or_else(|| {
-        ExportError("the OTLP endpoint is no URL of http or https, such as http://127.0.0.1:4318".to_owned())
-    })?;
-    let is_here = crate::azure::is_loopback(&url);
-    let made = thread::spawn(move || {
-        let builder = reqwest::blocking::Client::builder().timeout(TIME_OUT);
-        let builder = builder.redirect(reqwest::redirect::Policy::none());
-        // A plain http endpoint needs no certificates.
-        let builder = if url.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
-        if is_here { builder.no_proxy().build() } else { builder.build() }
-    });
-    let made = made.join().map_err(|_| ExportError("no HTTP client can be made".to_owned()))?;
-    made.map_err(|error| ExportError(format!("no HTTP client can be made: {error}")))
+/// The client. It is made when something is sent for the first time, by the thread that sends: reading this machine's certificates
+/// takes longer than all else that a handler does before it answers the host.
+#[derive(Clone, Debug)]
+struct OnFirstUse(Arc<Way>);
+
+#[derive(Debug)]
+struct Way {
+    /// On this machine: no proxy leads there.
+    is_here: bool,
+    /// A plain http endpoint needs no certificates.
+    is_plain: bool,
+    made: OnceLock<Client>,
+}
+
+impl OnFirstUse {
+    fn new(endpoint: &str) -> Result<Self, ExportError> {
+        let url = endpoint.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = url.ok_or_else(|| {
+            ExportError(
+                "the OTLP endpoint is no URL of http or https, such as http://127.0.0.1:4318".to_owned(),
+            )
+        })?;
+        let (is_here, is_plain) = (is_loopback(&url), url.scheme() == "http");
+        Ok(Self(Arc::new(Way { is_here, is_plain, made: OnceLock::new() })))
+    }
+}
+
+impl Way {
+    fn make(&self) -> reqwest::Result<Client> {
+        let builder = Client::builder().timeout(TIME_OUT).redirect(Policy::none());
+        let builder = if self.is_plain { builder.tls_certs_only([]) } else { builder };
+        if self.is_here { builder.no_proxy().build() } else { builder.build() }
+    }
+}
+
+#[async_trait]
+impl HttpClient for OnFirstUse {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let client = match self.0.made.get() {
+            Some(client) => client,
+            None => {
+                let made = self.0.make()?;
+                self.0.made.get_or_init(|| made)
+            }
+        };
+        client.send_bytes(request).await
+    }
 }
 
 /// Who tells it.
