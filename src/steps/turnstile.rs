@@ -81,7 +81,7 @@ mod tests {
 
     const SUBSCRIPTION: &str = "8D9F1E4A-1111-4222-8333-444455556666";
     /// More than go at once.
-    const CROWD: usize = 250;
+    const CROWD: usize = 500;
 
     fn instance_of(factory: &crate::steps::Factory) -> Turnstile {
         Turnstile::new(factory.ledger.clone(), factory.clock.clone())
