@@ -162,6 +162,9 @@ fn own_roles(factory: &Factory) -> Vec<RoleAssignment> {
     for place in [Place::LabStorage, Place::FactoryStorage] {
         give(place, world.storage.accounts[&account].id.clone());
     }
+    let container =
+        format!("{}/blobServices/default/containers/{}", world::ledger_account_id(), world::LEDGER_CONTAINER);
+    give(Place::Ledger, container);
     assignments
 }
 
@@ -184,6 +187,11 @@ fn the_factorys_own_roles_are_enough_for_the_doctor_and_each_action_that_is_miss
             (Place::Machines, on_machines, Verdict::Warning),
             (Place::TeamLab, "Microsoft.DevTestLab/labs/customImages/write", Verdict::Failed),
             (Place::TeamLab, "Microsoft.DevTestLab/labs/customImages/delete", Verdict::Failed),
+            (
+                Place::LabStorage,
+                "Microsoft.Storage/storageAccounts/blobServices/containers/write",
+                Verdict::Failed,
+            ),
             (Place::Subscription, "Microsoft.Compute/locations/diskOperations/read", Verdict::Failed),
         ] {
             let mut fewer = all.clone();
@@ -244,7 +252,9 @@ fn a_person_sees_what_another_identity_lacks() {
             .collect();
         for subscription in [world::FACTORY_SUBSCRIPTION, SUBSCRIPTION, OTHER_SUBSCRIPTION] {
             let scope = format!("/subscriptions/{subscription}");
-            assignments.push(RoleAssignment { principal: caller.clone(), scope, role: Role::owner() });
+            // An owner may do nothing to data.
+            let role = Role { data_actions: vec!["Microsoft.Storage/*".to_owned()], ..Role::owner() };
+            assignments.push(RoleAssignment { principal: caller.clone(), scope, role });
         }
         factory.host.sim.world().arm.role_assignments = Some(assignments);
         assert!(trouble(&examined(&factory).await).is_empty(), "the caller may do everything");

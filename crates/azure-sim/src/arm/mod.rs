@@ -54,6 +54,7 @@ pub use labs::Lab;
 pub use locks::LockLevel;
 pub use marketplace::OsType;
 pub(crate) use resource_groups::ResourceGroup;
+pub(crate) use roles::allow_storage;
 pub use roles::{Role, RoleAssignment};
 pub use seed::{CustomImageSpec, FormulaSpec, GalleryImageSpec, LabSpec, VirtualMachineSpec};
 pub use throttle::{Budget, Limit, Limits};

@@ -33,8 +33,11 @@ impl Role {
     }
 
     fn allows(&self, action: &str) -> bool {
-        let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, action));
-        any(&self.actions) && !any(&self.not_actions)
+        any(&self.actions, action) && !any(&self.not_actions, action)
+    }
+
+    fn allows_data(&self, action: &str) -> bool {
+        any(&self.data_actions, action) && !any(&self.not_data_actions, action)
     }
 
     fn id(&self) -> String {
@@ -74,6 +77,10 @@ impl RoleAssignment {
     }
 }
 
+fn any(patterns: &[String], action: &str) -> bool {
+    patterns.iter().any(|pattern| matches(pattern, action))
+}
+
 /// Whether an action fits a pattern, in which `*` stands for anything; without case (Microsoft, "Understand Azure role
 /// definitions").
 fn matches(pattern: &str, action: &str) -> bool {
@@ -91,9 +98,27 @@ fn matches(pattern: &str, action: &str) -> bool {
 
 /// Whether the roles of `caller` allow an action at `scope`. Where no assignments are kept, everybody may do everything.
 pub(crate) fn allow(world: &World, caller: &Principal, action: &str, scope: &str) -> bool {
-    let Some(assignments) = &world.arm.role_assignments else { return true };
-    let own = assignments.iter().filter(|assignment| assignment.is_of(caller) && assignment.covers(scope));
-    own.into_iter().any(|assignment| assignment.role.allows(action))
+    granted(world, caller, scope).is_none_or(|mut roles| roles.any(|role| role.allows(action)))
+}
+
+/// The same of an action that Blob Storage is asked for with a token: what is done to blobs are data actions, what is done to
+/// containers and keys are not (Microsoft, "Authorize with Microsoft Entra ID").
+pub(crate) fn allow_storage(world: &World, caller: &Principal, action: &str, scope: &str) -> bool {
+    let is_data = action.contains("/containers/blobs/");
+    granted(world, caller, scope).is_none_or(|mut roles| {
+        roles.any(|role| if is_data { role.allows_data(action) } else { role.allows(action) })
+    })
+}
+
+/// The roles of a caller at a scope; `None` where no assignments are kept.
+fn granted<'a>(
+    world: &'a World,
+    caller: &'a Principal,
+    scope: &'a str,
+) -> Option<impl Iterator<Item = &'a Role> + use<'a>> {
+    let assignments = world.arm.role_assignments.as_ref()?.iter();
+    let own = assignments.filter(move |one| one.is_of(caller) && one.covers(scope));
+    Some(own.map(|one| &one.role))
 }
 
 /// `{scope}/providers/Microsoft.Authorization/{kind}[/{name}]`; the scope's segments, in lower case.

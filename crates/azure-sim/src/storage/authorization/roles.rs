@@ -1,8 +1,10 @@
-//! What the roles of a principal allow on data: everything but what is denied. A SAS that a user signed with a lent key allows no
+//! What the roles of a principal allow on data, but for what is denied. A SAS that a user signed with a lent key allows no
 //! more than that user still may (Microsoft, "Create a user delegation SAS").
 
 use super::{Need, On};
-use crate::{World, fault::holds, identity::Principal, storage::account::Account, storage::error::Error};
+use crate::{
+    World, arm, fault::holds, identity::Principal, storage::account::Account, storage::error::Error,
+};
 
 /// Lends a key.
 pub(in crate::storage) const LEND_KEY: &str = "generateUserDelegationKey/action";
@@ -47,5 +49,6 @@ pub(in crate::storage) fn check(
         });
         concerned && holds(&action, &denial.action_part) && holds(&scope, &denial.scope_part)
     });
-    if is_denied { Err(Error::permission_mismatch()) } else { Ok(()) }
+    let is_allowed = arm::allow_storage(world, principal, &action, &scope);
+    if is_denied || !is_allowed { Err(Error::permission_mismatch()) } else { Ok(()) }
 }
