@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::{Envelope, Factory, StepError, Told, call_off, cleanup::lost::awaited_of_run, start_run, turn};
 use crate::{
-    azure::{AzureError, ErrorKind},
+    azure::AzureError,
     domain::{
         Message, Queue, VmName,
         messages::{self, AskingId, ImageStep, Rerun, RetireImages, Step},
@@ -115,13 +115,18 @@ async fn copy(
     begin::<CopyRecord>(factory, message, rerun, &key, judge_copy).await
 }
 
-/// Whether the custom image stands. A lab that is not there has none.
+/// Whether the custom image stands. Of a lab that is not there, or that refuses the factory, nobody can say so: then the copy that
+/// begins anew fails with that reason.
 async fn stands(factory: &Factory, record: &CopyRecord) -> Result<bool, AzureError> {
-    let storage = match factory.storages.get(&record.lab).await {
-        Err(error) if error.kind == ErrorKind::NotFound => return Ok(false),
-        storage => storage?,
+    let look = async {
+        let storage = factory.storages.get(&record.lab).await?;
+        factory.azure.custom_image(&storage.lab.address, record.image_name.as_str()).await
     };
-    Ok(factory.azure.custom_image(&storage.lab.address, record.image_name.as_str()).await?.is_some())
+    match look.await {
+        Ok(image) => Ok(image.is_some()),
+        Err(error) if error.is_transient() => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Puts the step back to its beginning, if `judge` allows it; the run is opened again first, since cleanup takes away what belongs

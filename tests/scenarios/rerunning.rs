@@ -143,6 +143,26 @@ fn a_copy_that_failed_is_made_again_and_its_lab_retires_old_images() {
 }
 
 #[test]
+fn a_copy_into_a_lab_that_is_gone_begins_anew_and_says_so() {
+    scenario(async {
+        let factory = Factory::new(&Files::new()).await;
+        let first = factory.run().await;
+        factory.assert_succeeded(&first);
+        let lab = format!(
+            "/subscriptions/{OTHER_SUBSCRIPTION}/resourceGroups/rg-data/providers/Microsoft.DevTestLab/labs/{DATA}"
+        );
+        assert!(factory.host.sim.world().delete_lab(&lab));
+        factory.host.clock().sleep(Duration::from_secs(2 * 3600)).await;
+        ask(&factory, copy_image(), "one").await;
+        factory.settle().await;
+        assert!(factory.dead_letters().is_empty(), "{:?}", factory.dead_letters());
+        let again = factory.outcome(&Factory::run_id("first")).await;
+        let error = line(&again, LINUX, DATA).error.clone().unwrap();
+        assert_eq!(error.code, "ResourceNotFound");
+    });
+}
+
+#[test]
 fn a_rerun_while_the_original_goes_on_changes_nothing_whenever_that_is() {
     for minutes in (0..50).step_by(5) {
         scenario(async {
