@@ -20,6 +20,9 @@ use crate::{
 
 /// Until it is looked again whether what must end first has ended.
 const UNTIL_ENDED: Duration = Duration::from_secs(60);
+/// A run that was opened again looks for the first time after this: by then what is to begin anew has begun, and is seen. Otherwise
+/// the run might end at once, and if this invocation met trouble then, nobody would look after what began.
+const UNTIL_FIRST_LOOK: Duration = Duration::from_secs(120);
 /// The distance to the numbers of earlier messages: the next number would count as a copy of the last message.
 const NUMBERS_BETWEEN: u32 = 2;
 
@@ -187,6 +190,8 @@ async fn reopen(factory: &Factory, message: &Message) -> Result<(), AzureError> 
             let mut state = StepState::begin(now);
             state.attempt = old.saturating_add(NUMBERS_BETWEEN);
             state.facts.begun = start_run::WATCHED;
+            state.wake_at = now + UNTIL_FIRST_LOOK;
+            state.waiting_for = "what is run again to begin".to_owned();
             run.steps.insert(Queue::StartRun, state);
         }
         opened
@@ -197,7 +202,8 @@ async fn reopen(factory: &Factory, message: &Message) -> Result<(), AzureError> 
     }
     // Its labs may have been found clean; they are looked into again.
     factory.ledger.forget_sweep(&run.run).await?;
-    let envelopes = awaited_of_run(&run).into_iter().map(Envelope::now).collect();
+    let first_look = |message| Envelope::at(message, now + UNTIL_FIRST_LOOK);
+    let envelopes = awaited_of_run(&run).into_iter().map(first_look).collect();
     factory.outbox.send(envelopes).await.map_err(call_off::not_sent)
 }
 

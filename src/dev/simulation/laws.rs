@@ -102,7 +102,10 @@ pub fn leftovers(scenario: &Scenario, state: &State, struck: &[Struck]) -> Vec<S
                 left.push(format!("VM {}/{}", lab.name, vm.name));
             }
         }
-        for image in lab.custom_images.iter().filter(|image| image.provisioning_state != "Succeeded") {
+        // What somebody else began to delete is theirs to look after.
+        let is_taken = |name: &str| gone.image(&lab.id, name);
+        let broken = lab.custom_images.iter().filter(|image| image.provisioning_state != "Succeeded");
+        for image in broken.filter(|image| !is_taken(&image.name)) {
             let ours = scenario.runs.iter().enumerate().any(|(index, _)| {
                 image.tags.get(RUN_TAG).is_some_and(|tag| tag == scenario.run_id(index).as_str())
             });

@@ -38,7 +38,10 @@ pub(super) async fn prepare_builds(
         return unusable("the configuration that the run is pinned to cannot be read any more".to_owned());
     };
     drop(files);
-    supersede(factory, record).await?;
+    // The plan did it already; one that an older version made did not.
+    let builds = record.builds.iter().map(|build| (&build.image_path, &build.supersedes));
+    let unchanged = record.unchanged.iter().map(|image| (&image.image_path, &image.supersedes));
+    supersede(factory, &record.run, builds.chain(unchanged)).await?;
     let mut reused = BTreeMap::new();
     if record.builds.iter().any(|build| build.reuses.is_some()) {
         let labs: Vec<&LabId> = record.labs.iter().collect();
@@ -73,18 +76,22 @@ async fn inputs(factory: &Factory, run: &RunId) -> Result<BTreeMap<ImagePath, In
     Ok(images.into_iter().filter_map(|image| Some((image.image_path, image.inputs?))).collect())
 }
 
-/// Calls off what earlier runs are building and would be wrong when it is done.
-async fn supersede(factory: &Factory, record: &RunRecord) -> Result<(), AzureError> {
-    let builds = record.builds.iter().map(|build| (&build.image_path, &build.supersedes));
-    let unchanged = record.unchanged.iter().map(|image| (&image.image_path, &image.supersedes));
-    let reason = CallOffReason::Superseded { by: record.run.clone() };
+/// Calls off what earlier runs are building and would be wrong when it is done. Whether that was in time for all: what is captured
+/// meanwhile goes to labs, so whoever has not planned yet decides anew.
+pub(super) async fn supersede<'a>(
+    factory: &Factory,
+    by: &RunId,
+    superseded: impl Iterator<Item = (&'a ImagePath, &'a Vec<RunId>)>,
+) -> Result<bool, AzureError> {
+    let reason = CallOffReason::Superseded { by: by.clone() };
     let called_off = CalledOff { reason, at: factory.clock.now() };
-    for (path, runs) in builds.chain(unchanged) {
+    let mut in_time = true;
+    for (path, runs) in superseded {
         for run in runs {
-            call_off::build(factory, run, &VmName::derive(run, path), &called_off).await?;
+            in_time &= call_off::build(factory, run, &VmName::derive(run, path), &called_off).await?;
         }
     }
-    Ok(())
+    Ok(in_time)
 }
 
 /// How many copies the run makes in each subscription, by its id in lower case.

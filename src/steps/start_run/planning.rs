@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
+    builds,
     decisions::{self, Ground, Turn},
     lab_plans,
     pinned::{configuration, newer_commit},
@@ -113,7 +114,11 @@ async fn plan_into(
         forced: start.force,
     };
     let Some(plan) = decided else {
-        factory.ledger.keep_run_plan(ground.decide(&wanted, &ahead).await?).await?;
+        let plan = ground.decide(&wanted, &ahead).await?;
+        let superseded = plan.images.iter().map(|image| (&image.image_path, &image.supersedes));
+        if builds::supersede(factory, &record.run, superseded).await? {
+            factory.ledger.keep_run_plan(plan).await?;
+        }
         return Ok(Planned::Partly);
     };
     let Some(labs) = lab_plans::plan(&ground, &wanted, &plan).await? else { return Ok(Planned::Partly) };
