@@ -21,7 +21,7 @@ mod outbox;
 mod pace;
 mod pin_image;
 mod progress;
-mod rerun;
+pub(crate) mod rerun;
 mod retire_images;
 pub mod schedule;
 pub mod start_run;

@@ -20,6 +20,8 @@ use crate::{
 
 /// Until it is looked again whether what must end first has ended.
 const UNTIL_ENDED: Duration = Duration::from_secs(60);
+/// How the outcome of a wish begins that waits, be it for something to end or for the ledger ([`turn::later`]).
+pub const WAITS: &str = "waits";
 /// A run that was opened again looks for the first time after this: by then what is to begin anew has begun, and is seen. Otherwise
 /// the run might end at once, and if this invocation met trouble then, nobody would look after what began.
 const UNTIL_FIRST_LOOK: Duration = Duration::from_secs(120);
@@ -55,7 +57,7 @@ pub async fn handle(factory: &Factory, message: &Message, rerun: &Rerun) -> Resu
         Ok((Verdict::Wait(reason), _)) => {
             let next = message.numbered(message.attempt.saturating_add(1));
             factory.outbox.send(vec![Envelope::at(next, factory.clock.now() + UNTIL_ENDED)]).await?;
-            open(format!("waits: {reason}"))
+            open(format!("{WAITS}: {reason}"))
         }
         Ok((Verdict::Leave(reason), _)) => Ok((Told(format!("nothing is done: {reason}")), true)),
         Err(error) => Ok((turn::later(factory, message, &error).await?, false)),

@@ -13,6 +13,7 @@ use azure_sim::{
     control::{self, State},
     latency::{Profile, Span},
 };
+use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{
@@ -33,7 +34,7 @@ use crate::{
     },
     ledger::ItemStatus,
     report::RunReport,
-    steps::Envelope,
+    steps::{Envelope, rerun::WAITS},
 };
 
 /// How often it is looked whether the story is over.
@@ -288,7 +289,12 @@ async fn replay(surroundings: &Surroundings, outside: &Instance, watch: &Arc<Wat
         return;
     }
     let before = (laws::standing(&watch.azure()), laws::ledger_hash(surroundings, outside).await);
-    let again: BTreeSet<(Queue, Vec<u8>)> = seen.messages.into_iter().collect();
+    let unanswered = unanswered(outside).await;
+    let is_known = |(_, body): &(Queue, Vec<u8>)| {
+        let message: Option<Value> = serde_json::from_slice(body).ok();
+        !message.is_some_and(|message| unanswered.contains(&without_number(message)))
+    };
+    let again: BTreeSet<(Queue, Vec<u8>)> = seen.messages.into_iter().filter(is_known).collect();
     watch.note(|| format!("{} messages come once more", again.len()));
     watch.judged(Law::Idempotence, again.len());
     for (number, (queue, body)) in again.into_iter().enumerate() {
@@ -307,6 +313,23 @@ async fn replay(surroundings: &Surroundings, outside: &Instance, watch: &Arc<Wat
     if before != after {
         watch.broken(Law::Idempotence, "a message that came once more, long after, changed something");
     }
+}
+
+/// The wishes to run a step again that still wait, because the message in which they waited was lost: nobody has answered them, so
+/// that they are granted when they come once more is right.
+async fn unanswered(outside: &Instance) -> Vec<Value> {
+    let lines = outside.factory.ledger.audit(usize::MAX).await.unwrap_or_default();
+    let waits = lines.into_iter().filter(|line| {
+        !line.settled && line.outcome.as_ref().is_some_and(|outcome| outcome.starts_with(WAITS))
+    });
+    waits.map(|line| without_number(line.message)).collect()
+}
+
+fn without_number(mut message: Value) -> Value {
+    if let Some(fields) = message.as_object_mut() {
+        fields.remove("attempt");
+    }
+    message
 }
 
 /// Realistic, but a story shall be few messages: VMs and copies are quick.
