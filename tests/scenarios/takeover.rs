@@ -28,8 +28,8 @@ use time::OffsetDateTime;
 
 use crate::factory::{Factory, LINUX, SUBSCRIPTION, WEB, definition, lab, linux, scenario};
 
-/// How many files version 1 has: none may get lost.
-const FILES_OF_VERSION_1: usize = 12;
+/// How many files each version has: none may get lost.
+const FILES: [(&str, usize); 2] = [("v1", 12), ("v2", 13)];
 /// Names the folder that [`new_golden_files`] writes.
 const VERSION_VARIABLE: &str = "GOLDEN_VERSION";
 /// A moment that did not come after this never will.
@@ -117,6 +117,7 @@ fn moments() -> Vec<Moment> {
     let fails = |name, faults, failed, reached| Moment { faults, failed, ..well(name, reached) };
     vec![
         Moment { fired: &[], ..well("asked", |_| true) },
+        Moment { fired: &[Queue::StartRun], ..well("being-planned", is_decided) },
         Moment { fired: &[Queue::StartRun], ..well("planned", |factory| accepted(factory, Queue::CreateVm)) },
         well("vm-being-made", |factory| vms(factory).contains(&"Creating".to_owned())),
         well("disk-being-opened", |factory| was_delivered(factory, Queue::CaptureImage)),
@@ -181,6 +182,11 @@ fn accepted(factory: &Factory, queue: Queue) -> bool {
 /// Whether a step had its first turn: its own next message is there.
 fn was_delivered(factory: &Factory, queue: Queue) -> bool {
     accepted(factory, queue) && factory.host.broker.counts(queue.name()).unwrap().active == 0
+}
+
+/// Whether a run has pinned its configuration and decided what it does, and no more: a turn each.
+fn is_decided(factory: &Factory) -> bool {
+    factory.host.broker.accepted(Queue::StartRun.name()).unwrap() == 3
 }
 
 fn throttled(factory: &Factory) -> u64 {
@@ -404,8 +410,10 @@ fn golden_files() -> Vec<PathBuf> {
 #[test]
 fn what_an_older_version_left_behind_is_taken_over_at_every_moment() {
     let files = golden_files();
-    let of_version_1 = files.iter().filter(|file| file.parent().unwrap().ends_with("v1"));
-    assert_eq!(of_version_1.count(), FILES_OF_VERSION_1, "{files:#?}");
+    for (version, count) in FILES {
+        let of_version = files.iter().filter(|file| file.parent().unwrap().ends_with(version));
+        assert_eq!(of_version.count(), count, "{version}: {files:#?}");
+    }
     for file in files {
         // Shown if the test fails.
         println!("{}", file.display());
