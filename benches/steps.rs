@@ -11,7 +11,7 @@ use azure_sim::{
 use divan::{Bencher, black_box};
 use image_factory::{
     dev::{
-        configuration::{SUBSCRIPTIONS, generate},
+        configuration::{Shape, generate},
         in_process::{InProcess, InProcessOptions},
     },
     domain::{Configuration, ConfigurationFiles, Definition, FactorySettings, Queue, RunId},
@@ -55,7 +55,7 @@ impl Moment {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("a runtime");
         let (host, next) = runtime.block_on(async {
-            let host = factory(generate(images, labs, SUBSCRIPTIONS)).await;
+            let host = factory(generate(Shape::new(images, labs))).await;
             host.start_run(&RunId::manual(ORIGIN, "bench").expect("a run id")).await.expect("a run");
             let wanted = Queue::ALL.into_iter().find(|queue| queue.name() == function);
             let next = match wanted {
@@ -150,14 +150,14 @@ fn plan_of_1000_images_to_100_labs_as_an_invocation(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 10, sample_size = 1)]
 fn check_of_1000_images_and_100_labs(bencher: Bencher<'_, '_>) {
     bencher
-        .with_inputs(|| generate(MANY_IMAGES, MANY_LABS, SUBSCRIPTIONS))
+        .with_inputs(|| generate(Shape::new(MANY_IMAGES, MANY_LABS)))
         .bench_refs(|files| Configuration::load(black_box(files)));
 }
 
 /// Which of 1,000 images goes to which of 100 labs.
 #[divan::bench(sample_count = 20)]
 fn subscriptions_of_1000_images_and_100_labs(bencher: Bencher<'_, '_>) {
-    let (configuration, _) = Configuration::load(&generate(MANY_IMAGES, MANY_LABS, SUBSCRIPTIONS));
+    let (configuration, _) = Configuration::load(&generate(Shape::new(MANY_IMAGES, MANY_LABS)));
     let configuration = configuration.expect("a configuration");
     bencher.bench_local(|| black_box(&configuration).subscriptions());
 }

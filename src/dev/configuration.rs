@@ -43,24 +43,43 @@ pub fn empty() -> Configuration {
     }
 }
 
-/// In how many subscriptions the labs of a generated configuration are, unless asked otherwise.
-pub const SUBSCRIPTIONS: usize = 4;
+/// What a generated configuration is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Golden images.
+    pub images: usize,
+    /// Labs, of which each receives all images.
+    pub labs: usize,
+    /// In so many subscriptions the labs are.
+    pub subscriptions: usize,
+    /// Whether all images are of Linux; otherwise every other one is of Windows, with a larger disk.
+    pub is_linux: bool,
+}
 
-/// A configuration of `images` golden images, Windows and Linux in turn, that all of `labs` labs in `subscriptions`
-/// subscriptions receive.
-pub fn generate(images: usize, labs: usize, subscriptions: usize) -> ConfigurationFiles {
-    let definitions = (0..images).map(|index| {
-        let folder = if index % 2 == 0 { "Windows" } else { "Linux" };
+impl Shape {
+    /// Images of Windows and Linux in turn, labs in four subscriptions.
+    pub fn new(images: usize, labs: usize) -> Self {
+        Self { images, labs, subscriptions: 4, is_linux: false }
+    }
+}
+
+/// A configuration of this shape.
+pub fn generate(shape: Shape) -> ConfigurationFiles {
+    let definitions = (0..shape.images).map(|index| {
+        let is_windows = index % 2 == 0 && !shape.is_linux;
+        let folder = if is_windows { "Windows" } else { "Linux" };
         let path = format!("GoldenImages/{folder}/Image{index:04}.json");
-        (path, definition(index % 2 == 0, index % 4).to_string().into_bytes())
+        (path, definition(is_windows, index % 4).to_string().into_bytes())
     });
-    let labs: Vec<_> = (0..labs)
+    let subscriptions = shape.subscriptions.max(1);
+    let paths = if shape.is_linux { vec!["Linux"] } else { vec!["Windows", "Linux"] };
+    let labs: Vec<_> = (0..shape.labs)
         .map(|index| {
             json!({
-                "SubscriptionId": format!("a0000000-0000-4000-8000-{:012}", index % subscriptions.max(1)),
+                "SubscriptionId": format!("a0000000-0000-4000-8000-{:012}", index % subscriptions),
                 "ResourceGroup": format!("rg-team-{index:03}"),
                 "LabName": format!("team-{index:03}"),
-                "ImagePaths": ["Windows", "Linux"],
+                "ImagePaths": paths,
             })
         })
         .collect();

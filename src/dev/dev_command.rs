@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::{
     app::Program,
     commits::{self, Commits, News, RepositoryArguments},
-    configuration,
+    configuration::{self, Shape},
     outcome::Outcome,
     simulate::write_report,
     stage::{Stage, StageOptions},
@@ -92,7 +92,7 @@ impl DevArguments {
     /// One run of a configuration as it is.
     async fn run_files(self, clock: &Clock) -> anyhow::Result<ExitCode> {
         let files = match (self.images, self.labs) {
-            (Some(images), Some(labs)) => configuration::generate(images, labs, configuration::SUBSCRIPTIONS),
+            (Some(images), Some(labs)) => configuration::generate(Shape::new(images, labs)),
             _ => configuration::read(self.config.as_deref())?,
         };
         let configuration = configuration::check(&files)?;

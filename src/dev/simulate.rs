@@ -14,7 +14,7 @@ use clap::Args;
 use time::{OffsetDateTime, macros::datetime};
 
 use super::{
-    configuration,
+    configuration::{self, Shape},
     in_process::{InProcess, InProcessOptions},
     outcome::{Outcome, RunCounts},
     simulation::{
@@ -45,6 +45,9 @@ pub struct SimulateArguments {
     /// The labs are in so many subscriptions, of which each has budgets of its own [default: 4].
     #[arg(long, value_name = "N", conflicts_with_all = ["config", "seeds", "exhaustive", "seed_file"])]
     subscriptions: Option<usize>,
+    /// All images are of Linux; otherwise every other one is of Windows, whose disks are larger.
+    #[arg(long, conflicts_with_all = ["config", "seeds", "exhaustive", "seed_file"])]
+    linux: bool,
     /// The configuration in this folder.
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
@@ -149,11 +152,11 @@ impl SimulateArguments {
     fn measure(self) -> anyhow::Result<ExitCode> {
         let files = match &self.config {
             Some(directory) => configuration::read(Some(directory))?,
-            None => configuration::generate(
-                self.images.unwrap_or(20),
-                self.labs.unwrap_or(10),
-                self.subscriptions.unwrap_or(configuration::SUBSCRIPTIONS),
-            ),
+            None => {
+                let usual = Shape::new(self.images.unwrap_or(20), self.labs.unwrap_or(10));
+                let subscriptions = self.subscriptions.unwrap_or(usual.subscriptions);
+                configuration::generate(Shape { subscriptions, is_linux: self.linux, ..usual })
+            }
         };
         let configuration = configuration::check(&files)?;
         let started = std::time::Instant::now();
