@@ -67,6 +67,9 @@ impl Repository {
         if url.password().is_some() {
             return Err(BadRepository::Password);
         }
+        if !has_usual_host(&url) {
+            return Err(BadRepository::Unknown);
+        }
         let names: Option<Vec<String>> = url.path().trim_matches('/').split('/').map(name).collect();
         let names = names.ok_or(BadRepository::Unknown)?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -103,6 +106,13 @@ fn with_scheme(text: &str) -> String {
         Some((place, path)) if place.contains('@') => format!("ssh://{place}/{path}"),
         _ => text.to_owned(),
     }
+}
+
+/// Whether the host is one that an address over HTTPS can have, too: over SSH anything may stand in its place.
+fn has_usual_host(url: &Url) -> bool {
+    let as_usual =
+        |host: &str| Host::parse(host).is_ok_and(|read| read.to_string().eq_ignore_ascii_case(host));
+    url.host_str().is_some_and(as_usual)
 }
 
 /// Whether nobody can read along on the way there.
