@@ -104,7 +104,11 @@ async fn judge(at: &Reached, known: &Known, wanted: &Wanted) -> Finding {
     };
     let (missing, needed) = missing(&permissions, wanted);
     if missing.is_empty() {
-        return Finding::ok(&subject, format!("all {needed} actions are allowed"));
+        let allowed = match needed {
+            1 => "the one action is allowed".to_owned(),
+            _ => format!("all {needed} actions are allowed"),
+        };
+        return Finding::ok(&subject, allowed);
     }
     let found = format!("not allowed at {scope}: {}", missing.join(", "));
     let fix = grant::command(at, known, wanted.place, scope);
