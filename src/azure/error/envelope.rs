@@ -66,12 +66,18 @@ fn deepest(value: &Value, depth: usize) -> Parts {
     }
     match value {
         Value::String(text) => deepest_in_text(text, depth + 1),
-        Value::Array(items) => items
-            .iter()
-            .map(|item| deepest(item, depth + 1))
-            .find(|(code, _)| code.is_some())
-            .or_else(|| items.first().map(|item| deepest(item, depth + 1)))
-            .unwrap_or_default(),
+        // Each is read once: read twice at every depth, a deep one would take for ever.
+        Value::Array(items) => {
+            let mut first = None;
+            for item in items {
+                let found = deepest(item, depth + 1);
+                if found.0.is_some() {
+                    return found;
+                }
+                first.get_or_insert(found);
+            }
+            first.unwrap_or_default()
+        }
         Value::Object(object) => {
             let text = |key: &str| {
                 object.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())

@@ -78,6 +78,14 @@ fn the_deepest_code_and_message_come_out_of_every_envelope() {
 }
 
 #[test]
+fn a_deep_envelope_is_read_once_and_not_twice_at_every_depth() {
+    // Two readings of each would be 2^24 of the innermost.
+    let deep = (0..24).fold(json!("no code"), |inner, _| json!([inner]));
+    let error = answer(500, &[], &json!({"error": {"details": deep}}).to_string());
+    assert_eq!(error.code, "InternalServerError");
+}
+
+#[test]
 fn a_bottomless_envelope_is_read_without_harm() {
     let mut body = json!({"code": "Bottom", "message": "b"});
     for _ in 0..30 {
