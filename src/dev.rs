@@ -7,6 +7,8 @@
 //! | [`in_process`] | the factory, Azure and the host in one process under virtual time |
 //! | [`broker_queues`] | the queues of that, for the doctor |
 //! | [`configuration`] | which configuration is used |
+//! | [`handler_process`] | a handler as a process, and how soon it answers |
+//! | [`log`] | a log that is kept, to be looked at |
 //! | [`outcome`] | what a run leaves behind, its critical path, the report |
 //! | [`simulation`] | stories in which everything goes wrong, judged by laws |
 //! | `simulate`, `dev_command` | the commands |
@@ -28,8 +30,10 @@ mod desk;
 mod dev_command;
 mod functions_host;
 pub mod git_host;
+pub mod handler_process;
 mod host_watch;
 pub mod in_process;
+pub mod log;
 pub mod outcome;
 mod package;
 mod processes;

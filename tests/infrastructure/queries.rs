@@ -1,11 +1,6 @@
 //! Queries of infra/queries ask for what the handler writes.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::Write,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeSet, fs};
 
 use azure_sim::{
     fault::{ArtifactFault, ArtifactOutcome, HttpEffect, HttpFault},
@@ -15,6 +10,7 @@ use image_factory::{
     dev::{
         configuration,
         in_process::{InProcess, InProcessOptions},
+        log::Log,
     },
     domain::{Configuration, ConfigurationFiles, RunId},
     handler::logging,
@@ -22,7 +18,7 @@ use image_factory::{
 };
 use serde_json::{Value, json};
 use time::{OffsetDateTime, macros::datetime};
-use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt as _};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::{entries, functions, infra};
 
@@ -33,29 +29,6 @@ fn queries() -> Vec<(String, String)> {
     let folder = infra().join("queries");
     let read = |file: String| (file.clone(), fs::read_to_string(folder.join(file)).unwrap());
     entries(&folder).into_iter().map(read).collect()
-}
-
-/// What was written to a log.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
 }
 
 /// The word that a text begins with.
@@ -97,14 +70,14 @@ fn is_found(statement: &str, line: &Value) -> bool {
 
 /// The lines of the handler's log while a run and a tick of cleanup go wrong.
 fn log_of_a_bad_day() -> Vec<Value> {
-    let lines = Lines::default();
+    let lines = Log::default();
     let subscriber = tracing_subscriber::registry().with(logging::lines(lines.clone()));
     tracing::subscriber::with_default(subscriber, || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(bad_day());
     });
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = String::from_utf8(lines.bytes()).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

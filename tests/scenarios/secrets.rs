@@ -19,7 +19,10 @@ use axum::{
 use azure_sim::broker::BrokerMessage;
 use image_factory::{
     azure::Condition,
-    dev::git_host::{Kind, app::App},
+    dev::{
+        git_host::{Kind, app::App},
+        log::Log,
+    },
     domain::{
         Message, Queue, RunId, RunReason,
         messages::{StartRun, Step},
@@ -35,7 +38,6 @@ use crate::{
     commits::{SECRET, Story},
     factory::{DATA, Factory, Files, WINDOWS, scenario, vm_property},
 };
-use log::Log;
 use sweep::Secrets;
 use wiretap::{CALM, ECHO, Wiretap};
 
@@ -252,7 +254,7 @@ const KINDS: [&str; 12] = [
 /// A factory that has worked through trouble, and all that it wrote meanwhile.
 async fn worked(seed: u64, git_refusals: &[u16]) -> (Guarded, Corpus, tracing::subscriber::DefaultGuard) {
     println!("seed {seed}");
-    let (log, guard) = Log::taken();
+    let (log, guard) = log::taken();
     let mut guarded = Guarded::new(seed, log, git_refusals).await;
     guarded.run().await;
     let corpus = CALM.scope((), guarded.corpus()).await;

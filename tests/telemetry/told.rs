@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -20,6 +19,7 @@ use image_factory::{
     dev::{
         configuration,
         in_process::{InProcess, InProcessOptions, Instance, Surroundings},
+        log::Log,
         world,
     },
     domain::{
@@ -32,7 +32,7 @@ use image_factory::{
 };
 use serde_json::{Value, json};
 use time::{OffsetDateTime, macros::datetime};
-use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt as _};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::collector::{Collector, Received};
 
@@ -64,7 +64,7 @@ pub fn told() -> &'static Told {
 fn tell() -> Told {
     let collector = Collector::start();
     let run = RunId::manual(ORIGIN, "told").unwrap();
-    let lines = Lines::default();
+    let lines = Log::default();
     let subscriber = tracing_subscriber::registry().with(logging::lines(lines.clone()));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -75,7 +75,7 @@ fn tell() -> Told {
     });
     export.flush();
     let root = Traces::new(&world::ledger_url(&factory.sim), factory.clock().clone()).root(&run);
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = String::from_utf8(lines.bytes()).unwrap();
     let mut calls = calls.lock().unwrap().clone();
     calls.sort();
     Told {
@@ -202,28 +202,5 @@ impl Outbox for Losing {
         };
         envelopes.retain(|envelope| !is_lost(envelope));
         self.inner.send(envelopes).await
-    }
-}
-
-/// What was written to a log.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }

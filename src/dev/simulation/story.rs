@@ -2,8 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,7 +13,6 @@ use azure_sim::{
     latency::{Profile, Span},
 };
 use serde_json::Value;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::{
     faults::{Fault, FaultRates},
@@ -25,7 +23,10 @@ use super::{
     watch::{Seen, Watch},
 };
 use crate::{
-    dev::in_process::{InProcessOptions, Instance, Surroundings},
+    dev::{
+        in_process::{InProcessOptions, Instance, Surroundings},
+        log::Log,
+    },
     domain::{
         ImagePath, Message, Queue, RunReason,
         messages::{
@@ -339,35 +340,5 @@ fn profile() -> Profile {
         copy_mib_per_second: Span::seconds(200.0, 600.0),
         cross_region_copy_mib_per_second: Span::seconds(100.0, 300.0),
         ..Profile::default()
-    }
-}
-
-/// What the product logs.
-#[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }
