@@ -1,6 +1,7 @@
 //! No secret leaves the call that needs it: a whole factory works through trouble of every kind, with everything that it must keep
 //! to itself known to the test, and nothing that it writes, sends or answers holds any of it, in whatever form.
 
+mod export;
 mod log;
 mod sweep;
 mod wiretap;
@@ -37,6 +38,11 @@ use serde_json::json;
 use crate::{
     commits::{SECRET, Story},
     factory::{DATA, Factory, Files, WINDOWS, scenario, vm_property},
+};
+use export::Exported;
+use opentelemetry::{
+    KeyValue, global,
+    trace::{Span as _, Tracer as _},
 };
 use sweep::Secrets;
 use wiretap::{CALM, ECHO, Wiretap};
@@ -290,6 +296,45 @@ fn nothing_that_a_factory_writes_sends_or_answers_holds_a_secret_whatever_azure_
     // What Azure said did arrive where it could have been seen.
     for place in ["the log", "the report", "the table", "an answer"] {
         assert!(echoed.contains(place), "Azure's words are not in {place}, but in {echoed:?}");
+    }
+}
+
+#[test]
+fn spans_and_metrics_hold_no_secret_whatever_azure_repeats() {
+    export::run_alone("secrets::what_a_factory_exports_holds_no_secret");
+}
+
+#[test]
+#[ignore = "takes what its whole process exports: spans_and_metrics_hold_no_secret_whatever_azure_repeats runs it in one of its own"]
+fn what_a_factory_exports_holds_no_secret() {
+    let exported = Exported::start();
+    for (seed, git_refusals) in [(1, [502, 0, 500].as_slice()), (2, &[0, 422]), (4, &[401])] {
+        scenario(async {
+            let (guarded, _, _guard) = worked(seed, git_refusals).await;
+            let received = exported.received();
+            let leaks = guarded.search(&received);
+            assert!(leaks.is_empty(), "{} leaks: {:#?}", leaks.len(), &leaks[..leaks.len().min(12)]);
+            for signal in ["/v1/traces", "/v1/metrics"] {
+                assert!(received.iter().any(|(place, _)| place == signal), "nothing came to {signal}");
+            }
+            let spans = || received.iter().filter(|(place, _)| place == "/v1/traces");
+            // Azure's words did arrive, and what calls are of: neither the address of a SAS nor that of a key is left out.
+            for word in [ECHO, "imagefactoryvhds", "/listKeys"] {
+                assert!(spans().any(|(_, text)| holds(text, word)), "no span has {word}");
+            }
+
+            let secrets = guarded.secrets.one_of_each();
+            for (kind, value) in &secrets {
+                let mut span = global::tracer("leaky").start("a call");
+                span.set_attribute(KeyValue::new("url.full", format!("https://x/?p={value}&{kind}")));
+                span.end();
+            }
+            let leaks = guarded.search(&exported.received());
+            for kind in secrets.keys() {
+                assert!(leaks.iter().any(|leak| leak.what == *kind), "{kind} is not found in a span");
+            }
+            exported.forget();
+        });
     }
 }
 
