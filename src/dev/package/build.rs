@@ -52,7 +52,8 @@ pub(super) fn build() -> anyhow::Result<PathBuf> {
         serde_json::from_str(&said(cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?)
             .context("cargo metadata does not say where things are")?;
     check_functions(&workspace.workspace_root)?;
-    let has_zigbuild = is_there(cargo().args(["zigbuild", "--version"]));
+    // It refuses `--version` as a command of cargo.
+    let has_zigbuild = is_there(cargo().args(["zigbuild", "--help"]));
     let (tool, target) = match has_zigbuild {
         true => ("zigbuild", format!("{TARGET}.{OLDEST_GLIBC}")),
         false => ("build", TARGET.to_owned()),
