@@ -42,12 +42,18 @@ pub(super) async fn prepare_builds(
     let builds = record.builds.iter().map(|build| (&build.image_path, &build.supersedes));
     let unchanged = record.unchanged.iter().map(|image| (&image.image_path, &image.supersedes));
     supersede(factory, &record.run, builds.chain(unchanged)).await?;
-    let mut reused = BTreeMap::new();
-    if record.builds.iter().any(|build| build.reuses.is_some()) {
+    let of_others = record.builds.iter().filter(|build| build.reuses.is_some());
+    let mut reused: BTreeMap<&ImagePath, Vec<LabId>> =
+        of_others.map(|build| (&build.image_path, Vec::new())).collect();
+    if !reused.is_empty() {
         let labs: Vec<&LabId> = record.labs.iter().collect();
-        let mut brought = lab_plans::brought(factory, &record.run, &labs).await?;
-        let of_others = record.builds.iter().filter(|build| build.reuses.is_some());
-        reused.extend(of_others.filter_map(|build| brought.remove_entry(&build.image_path)));
+        let bring = |image: ImagePath, lab: &LabId| {
+            if let Some(labs) = reused.get_mut(&image) {
+                labs.push(lab.clone());
+            }
+        };
+        lab_plans::each_brought(factory, &record.run, &labs, bring).await?;
+        reused.retain(|_, labs| !labs.is_empty());
     }
     let subscriptions: BTreeMap<&ImagePath, Vec<&LabId>> = configuration
         .subscriptions()

@@ -31,8 +31,14 @@ const MISSING: &str = "the lab does not have it";
 /// Why it is not.
 const STANDS: &str = "it stands there";
 
-/// Plans for every lab, a few in each turn, and writes it down; answers which labs this run brings each image to, once all have
-/// their plan.
+/// How many copies a run makes of each image, and in which labs.
+#[derive(Debug, Default)]
+pub struct Brought {
+    pub copies: BTreeMap<ImagePath, usize>,
+    pub labs: BTreeSet<LabId>,
+}
+
+/// Plans for every lab, a few in each turn, and writes it down; answers what this run brings, once all have their plan.
 ///
 /// # Errors
 /// As any call of Azure and of the ledger: the labs that were looked at are not looked at again.
@@ -40,7 +46,7 @@ pub async fn plan(
     ground: &Ground<'_>,
     wanted: &[Subscription<'_>],
     plan: &RunPlan,
-) -> Result<Option<BTreeMap<ImagePath, Vec<LabId>>>, AzureError> {
+) -> Result<Option<Brought>, AzureError> {
     let ledger = &ground.factory.ledger;
     let done = ledger.planned_labs(&plan.run).await?;
     let receives = received(wanted, plan);
@@ -58,7 +64,16 @@ pub async fn plan(
         ledger.keep_lab_plan(&key, of_factory_lab(ground, plan).await?).await?;
     }
     let labs: Vec<&LabId> = receives.iter().map(|(lab, _)| *lab).collect();
-    brought(ground.factory, &plan.run, &labs).await.map(Some)
+    let mut brought = Brought::default();
+    let bring = |image: ImagePath, lab: &LabId| {
+        *brought.copies.entry(image).or_default() += 1;
+        // A lab is kept once, and not for each of its images: there may be a hundred thousand of these.
+        if !brought.labs.contains(lab) {
+            brought.labs.insert(lab.clone());
+        }
+    };
+    each_brought(ground.factory, &plan.run, &labs, bring).await?;
+    Ok(Some(brought))
 }
 
 /// The same, written down nowhere: the plans of the labs, and that of the factory lab's VHDs.
@@ -255,24 +270,24 @@ async fn of_factory_lab(ground: &Ground<'_>, plan: &RunPlan) -> Result<LabPlan, 
     Ok(of_vhds)
 }
 
-/// Which labs a run brings each image to: the plans of these labs know.
+/// Calls `bring` with each image that a run brings to a lab: the plans of these labs know.
 ///
 /// # Errors
 /// As any call of the ledger.
-pub async fn brought(
+pub async fn each_brought(
     factory: &Factory,
     run: &RunId,
     labs: &[&LabId],
-) -> Result<BTreeMap<ImagePath, Vec<LabId>>, AzureError> {
-    let mut brought: BTreeMap<ImagePath, Vec<LabId>> = BTreeMap::new();
+    mut bring: impl FnMut(ImagePath, &LabId) + Send,
+) -> Result<(), AzureError> {
     for together in labs.chunks(LABS_READ_AT_ONCE) {
         let keys: Vec<Key> = together.iter().map(|lab| Key::lab_plan(run, lab)).collect();
         let plans = try_join_all(keys.iter().map(|key| factory.ledger.lab_plan(key))).await?;
         for plan in plans.into_iter().flatten() {
             for image in plan.images.into_iter().filter(|image| image.copies) {
-                brought.entry(image.image_path).or_default().push(plan.lab.clone());
+                bring(image.image_path, &plan.lab);
             }
         }
     }
-    Ok(brought)
+    Ok(())
 }

@@ -1,7 +1,5 @@
 //! How a run comes to its plan: in short turns, each of which writes down what it found.
 
-use std::collections::BTreeSet;
-
 use super::{
     builds,
     decisions::{self, Ground, Turn},
@@ -121,11 +119,11 @@ async fn plan_into(
         }
         return Ok(Planned::Partly);
     };
-    let Some(labs) = lab_plans::plan(&ground, &wanted, &plan).await? else { return Ok(Planned::Partly) };
+    let Some(brought) = lab_plans::plan(&ground, &wanted, &plan).await? else { return Ok(Planned::Partly) };
     for image in plan.images {
-        match labs.get(&image.image_path) {
-            Some(labs) => {
-                let build = planned(image, labs.len(), &configuration, &record.run);
+        match brought.copies.get(&image.image_path) {
+            Some(copies) => {
+                let build = planned(image, *copies, &configuration, &record.run);
                 record.builds.push(build);
             }
             None => record.unchanged.push(UnchangedImage {
@@ -136,8 +134,7 @@ async fn plan_into(
             }),
         }
     }
-    let labs: BTreeSet<LabId> = labs.into_values().flatten().collect();
-    record.labs = labs.into_iter().collect();
+    record.labs = brought.labs.into_iter().collect();
     Ok(Planned::Whole)
 }
 
