@@ -1,7 +1,7 @@
 // Everything that an image factory needs in Azure. Choose small.bicepparam or large.bicepparam, and see docs/deployment.md.
 targetScope = 'subscription'
 
-@description('Name of the installation. All names are made from it.')
+@description('Name of the installation, of letters, digits and hyphens. All names are made from it. Two installations in one tenant need two, because the names of roles are unique there.')
 @minLength(2)
 @maxLength(20)
 param environmentName string
@@ -239,7 +239,7 @@ module factoryLabStorageAccess 'modules/lab-storage-access.bicep' = {
   name: 'factory-lab-storage-access-${token}'
   scope: resourceGroup(labSubscription, factoryLabResourceGroup)
   params: {
-    accountName: createFactoryLab ? newLab.outputs.storageAccountName : existingLab.outputs.storageAccountName
+    accountName: createFactoryLab ? newLab!.outputs.storageAccountName : existingLab!.outputs.storageAccountName
     principalId: identity.outputs.principalId
     labStorageRole: roles.outputs.labStorageRole
     factoryStorageRole: roles.outputs.factoryStorageRole
@@ -310,7 +310,7 @@ module functionApp 'modules/function-app.bicep' = {
     serviceBusNamespace: serviceBus.outputs.fullyQualifiedNamespace
     keyVaultName: keyVault.outputs.name
     applicationInsightsConnectionString: monitoring.outputs.connectionString
-    factoryLabId: createFactoryLab ? newLab.outputs.id : existingLab.outputs.id
+    factoryLabId: createFactoryLab ? newLab!.outputs.id : existingLab!.outputs.id
     keyedAccounts: join(keyedAccounts, ',')
     repository: repository
     branch: branch

@@ -12,7 +12,8 @@ param mostMachines int
 @description('The sizes that a VM may have; vmSize in factory.json is one of them.')
 param machineSizes array
 
-// The group of the VMs can be chosen in this version only.
+// The group of the VMs can be chosen in this version only, whose types Bicep does not have.
+#disable-next-line BCP081
 resource lab 'Microsoft.DevTestLab/labs@2018-10-15-preview' = {
   name: name
   location: location
@@ -45,6 +46,8 @@ resource artifacts 'Microsoft.DevTestLab/labs/artifactSources@2018-09-15' = {
   }
 }
 
+// Nor does Bicep have that of a set of policies, though it has that of a policy.
+#disable-next-line BCP081
 resource policies 'Microsoft.DevTestLab/labs/policySets@2018-09-15' existing = {
   parent: lab
   name: 'default'

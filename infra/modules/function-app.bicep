@@ -219,9 +219,16 @@ resource premiumApp 'Microsoft.Web/sites@2024-04-01' = if (!isFlex) {
   }
 }
 
-// Basic authentication of deployments is a password, so there is none.
+// Whichever of the two was made.
+resource app 'Microsoft.Web/sites@2024-04-01' existing = {
+  name: name
+}
+
+// Basic authentication of deployments is a password, so there is none. What belongs to one app is made one after the other: Azure
+// refuses a change while another one goes on.
 resource noBasicScm 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
-  name: '${name}/scm'
+  parent: app
+  name: 'scm'
   properties: {
     allow: false
   }
@@ -232,24 +239,24 @@ resource noBasicScm 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024
 }
 
 resource noBasicFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
-  name: '${name}/ftp'
+  parent: app
+  name: 'ftp'
   properties: {
     allow: false
   }
   dependsOn: [
-    flexApp
-    premiumApp
+    noBasicScm
   ]
 }
 
 resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
-  name: '${name}/appsettings'
+  parent: app
+  name: 'appsettings'
   properties: union(handlerSettings, webhookSettings, tokenSettings, githubAppSettings, telemetrySettings, telemetryHeaders, hostSettings, premiumSettings)
   dependsOn: [
-    flexApp
-    premiumApp
+    noBasicFtp
   ]
 }
 
 output name string = name
-output hostName string = isFlex ? flexApp.properties.defaultHostName : premiumApp.properties.defaultHostName
+output hostName string = isFlex ? flexApp!.properties.defaultHostName : premiumApp!.properties.defaultHostName

@@ -29,7 +29,7 @@ var queues = [
 var dataReceiver = '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'
 var dataSender = '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'
 
-resource namespace 'Microsoft.ServiceBus/namespaces@2021-11-01' = {
+resource namespace 'Microsoft.ServiceBus/namespaces@2024-01-01' = {
   name: name
   location: location
   tags: tags
@@ -45,7 +45,7 @@ resource namespace 'Microsoft.ServiceBus/namespaces@2021-11-01' = {
   }
 }
 
-resource stepQueues 'Microsoft.ServiceBus/namespaces/queues@2021-11-01' = [for queue in queues: {
+resource stepQueues 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = [for queue in queues: {
   parent: namespace
   name: queue
   properties: {
