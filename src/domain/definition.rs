@@ -120,9 +120,11 @@ impl ParameterValues<'_> {
 /// A definition that can be built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
-    template: Value,
+    /// The template's JSON. As a tree it would take several times as much memory, and a run holds a thousand of them.
+    template: String,
     /// The JSON pointer of the VM in the template.
     vm: String,
+    notes: Option<String>,
     image_source: ImageSource,
     os_source: OsSource,
     /// How the template spells those of the factory's parameters that it declares.
@@ -165,8 +167,7 @@ impl Definition {
 
     /// What the template notes about the VM, where it is a plain text.
     pub fn notes(&self) -> Option<&str> {
-        let properties = get(self.vm().as_object()?, "properties")?.1.as_object()?;
-        get(properties, "notes")?.1.as_str().filter(|text| !text.starts_with('['))
+        self.notes.as_deref()
     }
 
     /// How the template spells the parameter, if it declares it.
@@ -175,7 +176,13 @@ impl Definition {
     }
 
     /// The template as it was written.
-    pub fn template(&self) -> &Value {
+    pub fn template(&self) -> Value {
+        // What was written from a tree can be read as one.
+        serde_json::from_str(&self.template).unwrap_or_default()
+    }
+
+    /// The same as JSON.
+    pub fn template_json(&self) -> &str {
         &self.template
     }
 
@@ -213,7 +220,7 @@ impl Definition {
         values: &ParameterValues<'_>,
         scope: &Scope,
     ) -> Result<Value, TemplateError> {
-        Evaluator::new(&self.template, &self.literals(values), scope)?.value(value)
+        Evaluator::new(&self.template(), &self.literals(values), scope)?.value(value)
     }
 
     fn literals(&self, values: &ParameterValues<'_>) -> BTreeMap<String, Value> {
@@ -221,8 +228,8 @@ impl Definition {
     }
 
     /// The VM's resource in the template.
-    fn vm(&self) -> &Value {
-        self.template.pointer(&self.vm).unwrap_or(&Value::Null)
+    fn vm<'a>(&self, template: &'a Value) -> &'a Value {
+        template.pointer(&self.vm).unwrap_or(&Value::Null)
     }
 }
 
@@ -300,7 +307,9 @@ fn read_template(
     }
     let evaluator = Evaluator::new(template, &literals, &example_scope()).ok()?;
     let (image_source, os_source) = source::read(&evaluator, properties, &properties_path, file, problems)?;
-    Some(Definition { template: template.clone(), vm, image_source, os_source, declared })
+    let notes = get(properties, "notes").and_then(|(_, notes)| notes.as_str());
+    let notes = notes.filter(|text| !text.starts_with('[')).map(str::to_owned);
+    Some(Definition { template: template.to_string(), vm, notes, image_source, os_source, declared })
 }
 
 /// Which of the factory's parameters the template declares, and under which spelling.

@@ -160,7 +160,7 @@ impl Inputs {
         let vm = definition.example_vm(settings);
         let os = base_image.os_type;
         let parts = [
-            (InputPart::Template, Some(canonical::template_hash(definition.template()))),
+            (InputPart::Template, Some(canonical::template_hash(&definition.template()))),
             (InputPart::Artifacts, artifacts::list(&vm.artifacts)),
             (InputPart::Os, Some(os.to_string())),
             (InputPart::Size, vm.size),

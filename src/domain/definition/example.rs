@@ -22,14 +22,15 @@ pub struct ExampleVm {
 impl Definition {
     /// The VM with the settings' values, and made-up ones for what differs from run to run: the same whenever it is asked.
     pub fn example_vm(&self, settings: &FactorySettings) -> ExampleVm {
+        let template = self.template();
         let evaluated =
-            evaluate(&self.template, &self.literals(&ParameterValues::example(settings)), &example_scope());
+            evaluate(&template, &self.literals(&ParameterValues::example(settings)), &example_scope());
         let vm = evaluated.ok().and_then(|evaluated| {
             let is_vm = |kind: &str| kind.eq_ignore_ascii_case(LAB_VM);
             evaluated.resources.into_iter().find(|resource| is_vm(&resource.resource_type)).map(|vm| vm.body)
         });
         // Read with other settings it may have no value: then as it was written.
-        let vm = vm.unwrap_or_else(|| self.vm().clone());
+        let vm = vm.unwrap_or_else(|| self.vm(&template).clone());
         let properties =
             vm.as_object().and_then(|vm| get(vm, "properties")).and_then(|(_, all)| all.as_object());
         let property = |name: &str| properties.and_then(|all| get(all, name)).map(|(_, value)| value.clone());

@@ -56,8 +56,8 @@ impl Definition {
     /// The template to deploy: the definition's own, with the artifact that generalises `os` as the last one (unless it
     /// is already), the tags, and the version in the place of `latest`. Everything else is as it was written.
     pub fn prepare(&self, os: OsType, with: &Prepare<'_>) -> Value {
-        let mut template = self.template.clone();
-        if !self.generalises_itself(os, with) {
+        let mut template = self.template();
+        if !self.generalises_itself(&template, os, with) {
             move_artifact_loop(&mut template, &self.vm);
             let id = format!(
                 "{}/artifactSources/{}/artifacts/{}",
@@ -120,13 +120,16 @@ impl Definition {
     }
 
     /// Whether the last artifact generalises. Only its own id is evaluated, or the list where that is an expression.
-    fn generalises_itself(&self, os: OsType, with: &Prepare<'_>) -> bool {
-        let properties =
-            self.vm().as_object().and_then(|vm| get(vm, "properties")).and_then(|(_, p)| p.as_object());
+    fn generalises_itself(&self, template: &Value, os: OsType, with: &Prepare<'_>) -> bool {
+        let properties = self
+            .vm(template)
+            .as_object()
+            .and_then(|vm| get(vm, "properties"))
+            .and_then(|(_, p)| p.as_object());
         let Some((_, artifacts)) = properties.and_then(|properties| get(properties, ARTIFACTS)) else {
             return false;
         };
-        let Ok(evaluator) = Evaluator::new(&self.template, &self.literals(&with.values), with.scope) else {
+        let Ok(evaluator) = Evaluator::new(template, &self.literals(&with.values), with.scope) else {
             return false;
         };
         let last = match artifacts {

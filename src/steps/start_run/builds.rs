@@ -132,8 +132,8 @@ impl Plan<'_> {
             let reason = format!("the configuration that the run is pinned to has no {}", build.image_path);
             return Ok(Err(Failure::new(UNUSABLE_CONFIGURATION, reason)));
         };
-        let template = definition.template().to_string();
-        factory.ledger.keep_definition(&record.run, &build.vm_name, template.as_bytes()).await?;
+        let template = definition.template_json().as_bytes();
+        factory.ledger.keep_definition(&record.run, &build.vm_name, template).await?;
         let own = labs.iter().map(|lab| lab.subscription_id().to_ascii_lowercase());
         let copies = own.filter_map(|id| self.copies.get(&id).map(|number| (id, *number))).collect();
         let document = BuildRecord {
