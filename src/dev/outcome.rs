@@ -77,6 +77,22 @@ pub struct RunCounts {
     pub handler_peak_memory_bytes: Option<u64>,
 }
 
+impl RunCounts {
+    /// What happened after `before`.
+    pub fn since(self, before: &Self) -> Self {
+        let azure = Counts {
+            arm_reads: self.azure.arm_reads - before.azure.arm_reads,
+            arm_writes: self.azure.arm_writes - before.azure.arm_writes,
+            arm_deletes: self.azure.arm_deletes - before.azure.arm_deletes,
+            blob_calls: self.azure.blob_calls - before.azure.blob_calls,
+            throttled: self.azure.throttled - before.azure.throttled,
+        };
+        let (messages, invocations) =
+            (self.messages - before.messages, self.invocations - before.invocations);
+        Self { messages, invocations, azure, ..self }
+    }
+}
+
 impl Outcome {
     /// Puts together what the ledger and Azure say after a run.
     pub fn new(run: RunReport, state: &State, work: &[Work], budgets: &[Budget], counts: RunCounts) -> Self {

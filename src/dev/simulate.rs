@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use azure_sim::{control, latency::Profile};
+use azure_sim::{arm::Budget, control, latency::Profile};
 use clap::Args;
 use time::{OffsetDateTime, macros::datetime};
 
@@ -26,7 +26,7 @@ use super::{
     },
 };
 use crate::{
-    domain::{Configuration, ConfigurationFiles, RunId},
+    domain::{Configuration, ConfigurationFiles, RunId, RunReason, messages::StartRun},
     report::RunReport,
 };
 
@@ -48,6 +48,10 @@ pub struct SimulateArguments {
     /// All images are of Linux; otherwise every other one is of Windows, whose disks are larger.
     #[arg(long, conflicts_with_all = ["config", "seeds", "exhaustive", "seed_file"])]
     linux: bool,
+    /// So many runs, one after the other, each of which makes all images anew; the last one is measured. Two images of each path stay in a
+    /// lab, so that the third run is the first after which something retires.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["seeds", "exhaustive", "seed_file"])]
+    runs: u32,
     /// The configuration in this folder.
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
@@ -160,7 +164,7 @@ impl SimulateArguments {
         };
         let configuration = configuration::check(&files)?;
         let started = std::time::Instant::now();
-        let outcome = simulate(self.seed, files, &configuration)?;
+        let outcome = simulate(self.seed, files, &configuration, self.runs)?;
         if let Some(file) = &self.report {
             write_report(file, &outcome)?;
         }
@@ -190,12 +194,13 @@ impl SimulateArguments {
         let RunCounts { messages, azure, .. } = outcome.counts;
         let of_copy = |number: u64| number as f64 / copies.max(1) as f64;
         println!(
-            "for each copy {:.1} messages, {:.1} reads, {:.1} writes and {:.1} deletions of Resource Manager, {:.1} calls of Blob Storage",
+            "for each copy {:.1} messages, {:.1} reads, {:.1} writes and {:.1} deletions of Resource Manager, {:.1} calls of Blob Storage; {} calls were refused with 429",
             of_copy(messages),
             of_copy(azure.arm_reads),
             of_copy(azure.arm_writes),
             of_copy(azure.arm_deletes),
             of_copy(azure.blob_calls),
+            azure.throttled,
         );
         Ok(if outcome.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -207,32 +212,59 @@ pub(super) fn write_report(file: &Path, outcome: &Outcome) -> anyhow::Result<()>
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-fn simulate(seed: u64, files: ConfigurationFiles, configuration: &Configuration) -> anyhow::Result<Outcome> {
+fn simulate(
+    seed: u64,
+    files: ConfigurationFiles,
+    configuration: &Configuration,
+    runs: u32,
+) -> anyhow::Result<Outcome> {
     // One thread and a paused clock: the order of everything follows from the seed.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(async {
         let options = InProcessOptions { seed, profile: Profile::default(), files, origin: ORIGIN };
         let factory = InProcess::new(options, configuration).await?;
-        let run = RunId::manual(ORIGIN, &format!("seed{seed}"))?;
-        factory.start_run(&run).await?;
-        if !factory.run_until_settled().await {
-            bail!("the factory did not settle within three virtual days");
+        let mut run = RunId::manual(ORIGIN, &format!("seed{seed}"))?;
+        let (mut before, mut budgets_before) = (counts(&factory), control::budgets(&factory.sim));
+        for number in 1..=runs.max(1) {
+            if number > 1 {
+                run = RunId::manual(factory.clock().now(), &format!("seed{seed}"))?;
+                (before, budgets_before) = (counts(&factory), control::budgets(&factory.sim));
+            }
+            factory
+                .start(&run, StartRun { force: number > 1, ..StartRun::of_everything(RunReason::Manual) })
+                .await?;
+            if !factory.run_until_settled().await {
+                bail!("the factory did not settle within three virtual days");
+            }
         }
-        let counts = RunCounts {
-            messages: factory.messages(),
-            invocations: factory.invocations.load(Ordering::Relaxed),
-            azure: control::counts(&factory.sim),
-            handler_peak_memory_bytes: None,
-        };
         let report =
             RunReport::read(&factory.factory.ledger, &run).await?.context("the run is not in the ledger")?;
         let work = control::work(&factory.sim).work;
-        Ok(Outcome::new(
-            report,
-            &control::state(&factory.sim),
-            &work,
-            &control::budgets(&factory.sim),
-            counts,
-        ))
+        let budgets = of_last_run(control::budgets(&factory.sim), &budgets_before, report.run.started_at);
+        let counts = counts(&factory).since(&before);
+        Ok(Outcome::new(report, &control::state(&factory.sim), &work, &budgets, counts))
     })
+}
+
+fn counts(factory: &InProcess) -> RunCounts {
+    RunCounts {
+        messages: factory.messages(),
+        invocations: factory.invocations.load(Ordering::Relaxed),
+        azure: control::counts(&factory.sim),
+        handler_peak_memory_bytes: None,
+    }
+}
+
+/// What was used of the budgets since `before`, from when the run began.
+fn of_last_run(mut budgets: Vec<Budget>, before: &[Budget], started_at: OffsetDateTime) -> Vec<Budget> {
+    for budget in &mut budgets {
+        let key =
+            |budget: &Budget| (budget.subscription_id.clone(), budget.principal.clone(), budget.kind.clone());
+        if let Some(before) = before.iter().find(|before| key(before) == key(budget)) {
+            budget.taken -= before.taken;
+            budget.refused -= before.refused;
+            budget.since = budget.since.max(started_at);
+        }
+    }
+    budgets
 }

@@ -113,7 +113,7 @@ impl ItemStep for CopyImage {
     const CAN_BE_CALLED_OFF: bool = true;
 
     fn deadline(&self, record: &CopyRecord) -> Duration {
-        record.settings.deadlines.copy_image + pace::longest_row(siblings(record))
+        record.settings.deadlines.copy_image + pace::longest_row(record.copies_beside())
     }
 
     async fn advance(
@@ -134,7 +134,8 @@ impl ItemStep for CopyImage {
                 let vhd = storage.container.properties(&name).await?;
                 let stands = progress::judge(vhd.as_ref(), state, now);
                 if stands == CopyStands::Complete
-                    && let Some(wait) = until_turn(factory, record, state).await?
+                    && let Some(wait) =
+                        factory.turnstile.until_turn(record, state, pace::REGISTRATION).await?
                 {
                     return Ok(Next::wait(wait, "its turn to be registered"));
                 }
@@ -282,32 +283,9 @@ fn is(image: &CustomImage, state: &str) -> bool {
     image.provisioning_state.eq_ignore_ascii_case(state)
 }
 
-/// How many copies the run makes into the lab's subscription, this one among them.
-fn siblings(record: &CopyRecord) -> usize {
-    record.siblings.unwrap_or(1)
-}
-
-/// The time until the copy's turn to be registered; `None` if it is its turn, or there is no row.
-async fn until_turn(
-    factory: &Factory,
-    record: &CopyRecord,
-    state: &mut StepState,
-) -> Result<Option<Duration>, AzureError> {
-    if !pace::is_crowd(siblings(record)) {
-        return Ok(None);
-    }
-    let at = match state.facts.registers_at {
-        Some(at) => at,
-        None => factory.turnstile.take_place(record.lab.subscription_id()).await?,
-    };
-    state.facts.registers_at = Some(at);
-    let wait = Duration::try_from(at - factory.clock.now()).unwrap_or_default();
-    Ok((!wait.is_zero()).then_some(wait))
-}
-
 /// How many registrations go on at once in the lab's subscription, at most.
 fn registrations(record: &CopyRecord) -> usize {
-    pace::going_on(siblings(record), LATE_FIRST_LOOK)
+    pace::going_on(record.copies_beside(), LATE_FIRST_LOOK)
 }
 
 /// The time from a registration's beginning to the first look: the more go on, the later, so that nearly all need only one.

@@ -41,9 +41,11 @@ const LOOKS_PER_SECOND: f64 = 12.5;
 /// So many builds begin in one subscription each second. Each costs one write or more, of which there are 10 a second, and
 /// three reads or more, of which there are 25.
 const BUILDS_PER_SECOND: f64 = 7.0;
-/// So many custom images are registered in one subscription each second. A copy into a lab in which nothing retires costs a
-/// write and three reads, so this is nearly all that Azure allows; what is refused all the same waits and comes again.
-const REGISTRATIONS_PER_SECOND: f64 = 8.2;
+/// So much of its row a registration takes: 8.2 are possible in one subscription each second. A copy into a lab in which nothing retires
+/// costs a write and three reads, so this is nearly all that Azure allows; what is refused all the same waits and comes again.
+pub const REGISTRATION: Duration = Duration::from_micros(121_951);
+/// So much a copy takes after which an older image retires: a deletion and five reads more, of which there are 25 a second.
+pub const RETIREMENT: Duration = Duration::from_micros(203_252);
 /// So many may begin at once: Azure's buckets hold 200 writes and 250 reads.
 const AT_ONCE: usize = 100;
 /// The first wait after trouble; it doubles with each trouble in a row.
@@ -95,17 +97,20 @@ pub fn is_crowd(siblings: usize) -> bool {
     siblings > AT_ONCE
 }
 
-/// The place of a registration that comes `now` into a row whose first free place is `free`, and which is free then. The first ones go at
-/// once, as many as Azure's bucket holds (the generic cell rate algorithm: ITU-T I.371, "virtual scheduling").
-pub fn place(free: Option<OffsetDateTime>, now: OffsetDateTime) -> (OffsetDateTime, OffsetDateTime) {
-    let each = Duration::from_secs_f64(1.0 / REGISTRATIONS_PER_SECOND);
+/// The place of what comes `now` into a row whose first free place is `free` and `takes` so much of it, and which place is free then. The
+/// first ones go at once, as many as Azure's bucket holds (the generic cell rate algorithm: ITU-T I.371, "virtual scheduling").
+pub fn place(
+    free: Option<OffsetDateTime>,
+    now: OffsetDateTime,
+    takes: Duration,
+) -> (OffsetDateTime, OffsetDateTime) {
     let free = free.map_or(now, |free| free.max(now));
-    ((free - each * AT_ONCE as u32).max(now), free + each)
+    ((free - REGISTRATION * AT_ONCE as u32).max(now), free + takes)
 }
 
-/// How long a row of `siblings` that are registered is at most.
+/// How long a row of `siblings` is at most: each is registered, and something retires after it.
 pub fn longest_row(siblings: usize) -> Duration {
-    row(siblings, REGISTRATIONS_PER_SECOND)
+    row(siblings, 1.0 / (REGISTRATION + RETIREMENT).as_secs_f64())
 }
 
 fn row(siblings: usize, per_second: f64) -> Duration {
@@ -117,7 +122,7 @@ fn row(siblings: usize, per_second: f64) -> Duration {
 
 /// How many of `siblings` that are registered in a row go on at once, if each takes `time`.
 pub fn going_on(siblings: usize, time: Duration) -> usize {
-    siblings.min(AT_ONCE.max((REGISTRATIONS_PER_SECOND * time.as_secs_f64()) as usize))
+    siblings.min(AT_ONCE.max(time.div_duration_f64(REGISTRATION) as usize))
 }
 
 /// Whether a deletion that goes on since `asked` is to be asked for again; notes when it was. Deletions take minutes, and one
@@ -211,7 +216,7 @@ mod tests {
     fn in_a_row_a_bucketful_goes_at_once_and_the_others_as_fast_as_azure_takes_them() {
         let mut free = None;
         let mut places = (0..800).map(|_| {
-            let (place, then) = place(free, BEGUN);
+            let (place, then) = place(free, BEGUN, REGISTRATION);
             free = Some(then);
             (place - BEGUN).as_seconds_f64()
         });
@@ -219,7 +224,24 @@ mod tests {
         let last = places.last().unwrap();
         assert!((84.0..86.0).contains(&last), "{last} s for 699 at 8.2 a second");
         let later = free.unwrap() + time::Duration::hours(1);
-        assert_eq!(place(free, later).0, later, "a row that everybody has left is no row");
+        assert_eq!(place(free, later, REGISTRATION).0, later, "a row that everybody has left is no row");
+    }
+
+    #[test]
+    fn what_costs_more_reads_takes_more_of_a_row() {
+        let mut free = None;
+        let mut last = BEGUN;
+        for _ in 0..1000 {
+            for takes in [REGISTRATION, RETIREMENT] {
+                let (place, then) = place(free, BEGUN, takes);
+                (free, last) = (Some(then), place);
+            }
+        }
+        let seconds = (last - BEGUN).as_seconds_f64();
+        // Three for a registration and five more; the first ones are in the bucket.
+        let reads = (1000.0 * 8.0 - AT_ONCE as f64 * 3.0) / seconds;
+        assert!((24.0..25.0).contains(&reads), "{reads} reads a second, of which Azure takes 25");
+        assert!(longest_row(1000).as_secs_f64() >= seconds);
     }
 
     #[test]

@@ -43,11 +43,11 @@ impl ItemStep for InLab {
     const STEP: Queue = Queue::RetireImages;
 
     fn deadline(&self, record: &CopyRecord) -> Duration {
-        record.settings.deadlines.retire_images
+        record.settings.deadlines.retire_images + pace::longest_row(record.copies_beside())
     }
 
     /// One list at every look. Only where something could go does it also cost the brake (a blob), who uses what (two lists),
-    /// and a last look at each image that goes.
+    /// and a last look at each image that goes: of many copies each waits for its turn to do so.
     async fn advance(
         &self,
         factory: &Factory,
@@ -75,6 +75,9 @@ impl ItemStep for InLab {
             return Ok(Next::wait(STILL_DELETING, LEAVING));
         }
 
+        if let Some(wait) = factory.turnstile.until_turn(record, state, pace::RETIREMENT).await? {
+            return Ok(Next::wait(wait, "its turn to let older images retire"));
+        }
         let key = Key::retirement(&record.run, &record.lab);
         let all = async {
             let (images, users) =

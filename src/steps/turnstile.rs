@@ -1,12 +1,13 @@
 //! The turnstile before Resource Manager: where more is ready than it takes, each gets a place in its subscription's row.
 //!
-//! Copies end when they end, and those of one image to many labs end together. Each then costs a write and some reads, of which
-//! Azure takes so many a second of one principal in one subscription. The row stands in the ledger, so all instances and all
+//! Copies end when they end, and those of one image to many labs end together. Each then costs a write and some reads, and more of them
+//! where an older image retires; Azure takes so many a second of one principal in one subscription. The row stands in the ledger, so all instances and all
 //! runs share it; a place that its owner does not use is lost, which costs a fraction of a second.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use factory_clock::Clock;
@@ -15,7 +16,7 @@ use time::OffsetDateTime;
 use super::pace;
 use crate::{
     azure::{AzureError, ETag, ErrorKind},
-    ledger::{Ledger, Row, WRITE_ATTEMPTS},
+    ledger::{CopyRecord, Ledger, Row, StepState, WRITE_ATTEMPTS},
 };
 
 /// The row as this process wrote it last. Locked while a place is taken: an instance does not compete with itself.
@@ -34,11 +35,38 @@ impl Turnstile {
         Self { ledger, clock, known: Arc::default() }
     }
 
-    /// Takes the next place in the row of a subscription; answers when it is.
+    /// The time until it is a copy's turn to do what `takes` so much of the row of its lab's subscription; `None` if it is its turn, or
+    /// the run has few copies there and no row. The step's state keeps its place.
+    ///
+    /// # Errors
+    /// Those of [`take_place`](Self::take_place).
+    pub async fn until_turn(
+        &self,
+        copy: &CopyRecord,
+        state: &mut StepState,
+        takes: Duration,
+    ) -> Result<Option<Duration>, AzureError> {
+        if !pace::is_crowd(copy.copies_beside()) {
+            return Ok(None);
+        }
+        let at = match state.facts.registers_at {
+            Some(at) => at,
+            None => self.take_place(copy.lab.subscription_id(), takes).await?,
+        };
+        state.facts.registers_at = Some(at);
+        let wait = Duration::try_from(at - self.clock.now()).unwrap_or_default();
+        Ok((!wait.is_zero()).then_some(wait))
+    }
+
+    /// Takes the next place in the row of a subscription, and so much of it; answers when it is.
     ///
     /// # Errors
     /// If the ledger refuses, or other instances are always faster (then it is transient).
-    pub async fn take_place(&self, subscription_id: &str) -> Result<OffsetDateTime, AzureError> {
+    pub async fn take_place(
+        &self,
+        subscription_id: &str,
+        takes: Duration,
+    ) -> Result<OffsetDateTime, AzureError> {
         let known = {
             let mut rows = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             rows.entry(subscription_id.to_ascii_lowercase()).or_default().clone()
@@ -51,7 +79,7 @@ impl Turnstile {
                 None => self.ledger.row(subscription_id).await?,
             };
             let (row, etag) = read.unzip();
-            let (place, next) = pace::place(row.map(|row| row.next), self.clock.now());
+            let (place, next) = pace::place(row.map(|row| row.next), self.clock.now(), takes);
             let row = Row { next };
             match self.ledger.put_row(subscription_id, row, etag).await {
                 Ok(etag) => {
@@ -95,20 +123,21 @@ mod tests {
         let mut waits = Vec::new();
         for number in 0..CROWD {
             let id = if number % 3 == 0 { SUBSCRIPTION } else { &lower };
-            waits.push(instances[number % 2].take_place(id).await.unwrap());
+            waits.push(instances[number % 2].take_place(id, pace::REGISTRATION).await.unwrap());
         }
         let now = example.clock().now();
         let waiting: BTreeSet<_> = waits.iter().filter(|place| **place > now).collect();
         assert!(waiting.len() > 10, "those that wait have places of their own: {}", waiting.len());
         assert!(waits.iter().is_sorted());
-        assert!(instances[0].take_place("other").await.unwrap() <= example.clock().now());
+        assert!(instances[0].take_place("other", pace::REGISTRATION).await.unwrap() <= example.clock().now());
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_that_come_at_the_same_time_each_get_a_place() {
         let (example, _) = example().await;
         let one = instance_of(&example.factory);
-        let places = try_join_all((0..CROWD).map(|_| one.take_place(SUBSCRIPTION))).await.unwrap();
+        let places =
+            try_join_all((0..CROWD).map(|_| one.take_place(SUBSCRIPTION, pace::REGISTRATION))).await.unwrap();
         let (row, _) = example.factory.ledger.row(SUBSCRIPTION).await.unwrap().unwrap();
         assert_eq!(places.len(), CROWD);
         assert!(places.iter().all(|place| *place <= row.next));

@@ -96,6 +96,11 @@ impl CopyRecord {
         self.made_at.unwrap_or(self.run_started_at)
     }
 
+    /// How many copies the run makes into the lab's subscription, this one among them; 1 in documents of before this was noted.
+    pub fn copies_beside(&self) -> usize {
+        self.siblings.unwrap_or(1)
+    }
+
     /// The VHD's name in the lab's storage account.
     pub fn vhd(&self) -> String {
         self.image_name.target_vhd_blob(&self.lab)

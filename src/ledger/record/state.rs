@@ -189,7 +189,7 @@ pub struct Facts {
     /// Where the statement about its provenance stands, without SAS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provenance_url: Option<String>,
-    /// Its place in the row of what is to be registered in its subscription.
+    /// Its place in the row before Resource Manager in its subscription: to be registered, or to let an older image retire.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub registers_at: Option<OffsetDateTime>,
     /// When it was last asked for to be registered as a custom image.
