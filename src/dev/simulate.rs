@@ -223,20 +223,11 @@ fn simulate(
     runtime.block_on(async {
         let options = InProcessOptions { seed, profile: Profile::default(), files, origin: ORIGIN };
         let factory = InProcess::new(options, configuration).await?;
-        let mut run = RunId::manual(ORIGIN, &format!("seed{seed}"))?;
-        let (mut before, mut budgets_before) = (counts(&factory), control::budgets(&factory.sim));
-        for number in 1..=runs.max(1) {
-            if number > 1 {
-                run = RunId::manual(factory.clock().now(), &format!("seed{seed}"))?;
-                (before, budgets_before) = (counts(&factory), control::budgets(&factory.sim));
-            }
-            factory
-                .start(&run, StartRun { force: number > 1, ..StartRun::of_everything(RunReason::Manual) })
-                .await?;
-            if !factory.run_until_settled().await {
-                bail!("the factory did not settle within three virtual days");
-            }
+        let mut last = make(&factory, seed, ORIGIN, false).await?;
+        for _ in 1..runs {
+            last = make(&factory, seed, factory.clock().now(), true).await?;
         }
+        let Made { run, before, budgets_before } = last;
         let report =
             RunReport::read(&factory.factory.ledger, &run).await?.context("the run is not in the ledger")?;
         let work = control::work(&factory.sim).work;
@@ -244,6 +235,23 @@ fn simulate(
         let counts = counts(&factory).since(&before);
         Ok(Outcome::new(report, &control::state(&factory.sim), &work, &budgets, counts))
     })
+}
+
+/// A run that was made, and what had been counted before it.
+struct Made {
+    run: RunId,
+    before: RunCounts,
+    budgets_before: Vec<Budget>,
+}
+
+async fn make(factory: &InProcess, seed: u64, now: OffsetDateTime, force: bool) -> anyhow::Result<Made> {
+    let run = RunId::manual(now, &format!("seed{seed}"))?;
+    let (before, budgets_before) = (counts(factory), control::budgets(&factory.sim));
+    factory.start(&run, StartRun { force, ..StartRun::of_everything(RunReason::Manual) }).await?;
+    if !factory.run_until_settled().await {
+        bail!("the factory did not settle within three virtual days");
+    }
+    Ok(Made { run, before, budgets_before })
 }
 
 fn counts(factory: &InProcess) -> RunCounts {

@@ -1,11 +1,7 @@
 //! The receiving side of OTLP over HTTP, with OpenTelemetry's own messages
 //! (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>).
 
-use std::{
-    net::Ipv4Addr,
-    sync::{Arc, Mutex},
-    thread,
-};
+use std::sync::{Arc, Mutex};
 
 use axum::{
     Router,
@@ -24,6 +20,8 @@ use opentelemetry_proto::tonic::{
     trace::v1::Span,
 };
 use prost::Message as _;
+
+use crate::loopback;
 
 const PROTOBUF: &str = "application/x-protobuf";
 
@@ -48,21 +46,11 @@ pub struct Collector {
 impl Collector {
     pub fn start() -> Self {
         let received: Arc<Mutex<Received>> = Arc::default();
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new()
             .route("/v1/traces", post(traces))
             .route("/v1/metrics", post(metrics))
             .with_state(received.clone());
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                axum::serve(listener, router).await.unwrap();
-            });
-        });
-        Self { endpoint, received }
+        Self { endpoint: loopback::serve(router), received }
     }
 
     pub fn received(&self) -> Received {

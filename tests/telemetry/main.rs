@@ -2,6 +2,7 @@
 
 mod collector;
 mod log;
+mod loopback;
 mod metrics;
 mod names;
 mod process;

@@ -2,12 +2,13 @@
 //!
 //! Whatever exports is one for a whole process: a test that looks at it has a process of its own.
 
+#[path = "../../telemetry/loopback.rs"]
+mod loopback;
+
 use std::{
     collections::BTreeMap,
-    net::Ipv4Addr,
     process::Command,
     sync::{Arc, Mutex},
-    thread,
 };
 
 use axum::{
@@ -42,19 +43,11 @@ pub struct Exported {
 impl Exported {
     pub fn start() -> Self {
         let received: Arc<Mutex<Corpus>> = Arc::default();
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new()
             .route("/v1/traces", post(take))
             .route("/v1/metrics", post(take))
             .with_state(received.clone());
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), router).await.unwrap();
-            });
-        });
+        let endpoint = loopback::serve(router);
         let export = Export::start(Some(&endpoint), &BTreeMap::new()).unwrap().unwrap();
         Self { export, received }
     }
