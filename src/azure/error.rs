@@ -106,6 +106,11 @@ impl AzureError {
         matches!(self.kind, ErrorKind::Transient { .. })
     }
 
+    /// Whether Resource Manager has taken as many calls as it takes at a time (HTTP 429).
+    pub fn is_throttled(&self) -> bool {
+        self.status == Some(429)
+    }
+
     /// Whether something else holds the thing (HTTP 409).
     pub fn is_conflict(&self) -> bool {
         self.status == Some(409)

@@ -16,6 +16,7 @@ use brake::Stock;
 use super::{
     Factory, pace, tags,
     turn::{self, ItemStep, Next},
+    turnstile::Turnstile,
 };
 use crate::{
     azure::{AzureError, CustomImage, Formula, LabAddress, LabVm, same_id},
@@ -78,23 +79,49 @@ impl ItemStep for InLab {
         if let Some(wait) = factory.turnstile.until_turn(record, state, pace::RETIREMENT).await? {
             return Ok(Next::wait(wait, "its turn to let older images retire"));
         }
+        let next = Self::turn(factory, record, state, &lab, &standing, going.len()).await;
+        if next.as_ref().is_err_and(AzureError::is_throttled) {
+            // All is asked for again then, and that has its place in the row, too.
+            Turnstile::lose_turn(state);
+        }
+        next
+    }
+
+    fn follow_ups(&self, _record: &CopyRecord, _state: &StepState, _attempt: u32) -> Vec<Message> {
+        Vec::new()
+    }
+}
+
+impl InLab {
+    /// Its turn: judges the images that are `standing`, now by who uses what and by the brake, and deletes those that go. `going` more
+    /// are being deleted.
+    async fn turn(
+        factory: &Factory,
+        record: &CopyRecord,
+        state: &mut StepState,
+        lab: &LabAddress,
+        standing: &[CustomImage],
+        going: usize,
+    ) -> Result<Next, AzureError> {
+        let (path, keep) = (&record.image_path, record.settings.images_to_keep as usize);
         let key = Key::retirement(&record.run, &record.lab);
         let all = async {
             let (images, users) =
-                (factory.azure.custom_images(&lab, None).await?, Users::of(factory, &lab).await?);
+                (factory.azure.custom_images(lab, None).await?, Users::of(factory, lab).await?);
             Ok(images.iter().map(|image| users.standing(image)).collect())
         };
         let weighed =
             brake::weighed(factory, &record.run, &key, &record.lab, Stock::CustomImages, all).await?;
         if weighed.held {
+            let verdicts = decide(path, standing, &Users::default(), keep);
             keep_all(&verdicts, state, brake::HELD);
             let place = format!("lab {}", record.lab.lab_name());
             return Ok(Next::Failed(brake::failure(&weighed, &place)));
         }
 
-        let users = Users::of(factory, &lab).await?;
+        let users = Users::of(factory, lab).await?;
         // The same images as before: what makes one old is judged and acted upon from one and the same list.
-        let verdicts = decide(path, &standing, &users, keep);
+        let verdicts = decide(path, standing, &users, keep);
         state.facts.kept.clear();
         note_kept(&verdicts, state);
         let vm = VmName::derive(&record.run, path);
@@ -102,17 +129,13 @@ impl ItemStep for InLab {
         if !announce::<Self>(factory, &key, &verdicts, state).await? {
             return Ok(Next::wait(STILL_DELETING, LEAVING));
         }
-        let mut leaving = Leaving { count: going.len(), begun: false, refused: None };
+        let mut leaving = Leaving { count: going, begun: false, refused: None };
         for image in
             standing.iter().zip(&verdicts).filter(|(_, verdict)| verdict.decision == Decision::Retire)
         {
-            leaving.retire(factory, &lab, path, &users, image.0, state).await?;
+            leaving.retire(factory, lab, path, &users, image.0, state).await?;
         }
         leaving.next()
-    }
-
-    fn follow_ups(&self, _record: &CopyRecord, _state: &StepState, _attempt: u32) -> Vec<Message> {
-        Vec::new()
     }
 }
 

@@ -58,6 +58,11 @@ impl Turnstile {
         Ok((!wait.is_zero()).then_some(wait))
     }
 
+    /// What it had its turn for was refused: its state forgets its place, and it takes another one, behind all others.
+    pub fn lose_turn(state: &mut StepState) {
+        state.facts.registers_at = None;
+    }
+
     /// Takes the next place in the row of a subscription, and so much of it; answers when it is.
     ///
     /// # Errors

@@ -17,10 +17,11 @@ use image_factory::{
     secret::Secret,
 };
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::factory::{
     DATA, Factory, Files, LINUX, ORIGIN, OTHER_SUBSCRIPTION, SUBSCRIPTION, WEB, WINDOWS, answer, http_fault,
-    image, scenario, team_lab,
+    image, lab, scenario, team_lab,
 };
 
 /// The run that made all older images.
@@ -206,6 +207,43 @@ fn what_a_lab_holds_besides_costs_a_run_one_list_of_each_lab() {
     assert_about(little - nothing, 4 * 4 + 2 * 5);
     // Ten pages more for each of the two labs, for the plan and to be weighed.
     assert_about(much - little, 2 * 20);
+}
+
+#[test]
+fn of_a_crowd_who_is_refused_in_its_turn_takes_another_place_in_the_row() {
+    const COPIES_AT_ONCE: usize = 100;
+    const RETRY_AFTER: u32 = 600;
+    scenario(async {
+        let mut files = Files::only_linux();
+        files.settings = json!({"imagesToKeep": 1});
+        let names: Vec<String> = (0..=COPIES_AT_ONCE).map(|number| format!("team-{number:03}")).collect();
+        files.labs = names.iter().map(|name| lab(SUBSCRIPTION, name)).collect();
+        let factory = Factory::new(&files).await;
+        names.iter().for_each(|name| add_images(&factory, (SUBSCRIPTION, name), LINUX, 1));
+        let busy = HttpEffect::Answer {
+            status: 429,
+            headers: vec![("Retry-After".to_owned(), RETRY_AFTER.to_string())],
+            body: json!({"error": {"code": "SubscriptionRequestsThrottled"}}).to_string(),
+        };
+        // The plan lists the lab's formulas first, then the brake, then the copy whose turn it is.
+        factory.http_faults([http_fault(Some("GET"), "/labs/team-050/formulas", 2, 1, busy)]);
+        let outcome = factory.run().await;
+        factory.assert_succeeded(&outcome);
+        assert_eq!(outcome.run.retired.len(), names.len());
+
+        let mut in_a_second_place = Vec::new();
+        for (bytes, _) in factory.ledger().await.into_values() {
+            let document: Value = serde_json::from_slice(&bytes).unwrap();
+            let step = &document["steps"]["retire-images"];
+            let Some(place) = step["facts"]["registersAt"].as_str() else { continue };
+            let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).unwrap();
+            let waited = time(place) - time(step["startedAt"].as_str().unwrap());
+            if waited.whole_seconds() >= i64::from(RETRY_AFTER) {
+                in_a_second_place.push(document["lab"]["labName"].as_str().unwrap().to_owned());
+            }
+        }
+        assert_eq!(in_a_second_place, ["team-050"]);
+    });
 }
 
 #[test]
