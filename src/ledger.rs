@@ -16,9 +16,11 @@
 //! | `line.json` | [`Line`]: the order in which runs plan |
 //! | `rows/{subscription}.json` | [`Row`]: how far the places for calls of Resource Manager are given away there |
 //! | `audit/{queue}-{hash}.json` | [`AuditLine`]: what a person asked for; kept for good |
+//! | `backlogs/{queue}.json` | [`Backlog`]: how far a queue is that has more messages than the handlers take |
 //! | `sweeps/{run}.json` | [`Sweep`]: which labs cleanup has not found clean yet since the run ended |
 
 mod audit;
+mod backlog;
 mod called_off;
 mod plan;
 mod record;
@@ -33,6 +35,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 pub use audit::AuditLine;
+pub use backlog::Backlog;
 pub use called_off::{CallOffKind, CallOffReason, CalledOff};
 pub use plan::{ImagePlan, InLine, LabImagePlan, LabPlan, Line, RunPlan};
 pub use record::{
@@ -44,7 +47,7 @@ pub use row::Row;
 
 use crate::{
     azure::{AzureError, BlobItem, BlobPages, Condition, Container, ETag, ErrorKind},
-    domain::{ConfigurationFiles, LabId, RunId, VmName, names::lab_hash},
+    domain::{ConfigurationFiles, LabId, Queue, RunId, VmName, names::lab_hash},
 };
 
 /// The code of a document that is there but is not what this program writes.
@@ -59,6 +62,8 @@ const DELETIONS_AT_ONCE: usize = 16;
 const STATUS: &str = "status";
 /// Metadata name of the moment at which an item wants to be woken, RFC 3339.
 const WAKE_AT: &str = "wakeat";
+/// Metadata name of the step that wants it.
+const WAKES: &str = "wakes";
 /// Metadata name of the moment at which an item ended, RFC 3339.
 const ENDED_AT: &str = "endedat";
 /// Metadata name of how many copies a captured build has.
@@ -155,6 +160,8 @@ pub struct Entry {
     pub status: ItemStatus,
     /// When it wants to be woken.
     pub wake_at: Option<OffsetDateTime>,
+    /// Which of its steps wants that.
+    pub wakes: Option<Queue>,
     /// When it ended.
     pub ended_at: Option<OffsetDateTime>,
     /// How many copies it has (builds that were captured).
@@ -170,6 +177,7 @@ impl From<BlobItem> for Entry {
         Self {
             status: ItemStatus::from_word(text(STATUS).unwrap_or_default()),
             wake_at: moment(WAKE_AT),
+            wakes: text(WAKES).and_then(|name| name.parse().ok()),
             ended_at: moment(ENDED_AT),
             copies: text(COPIES).and_then(|value| value.parse().ok()),
             called_off: text(CALLED_OFF).and_then(CallOffKind::from_word),
@@ -324,7 +332,9 @@ impl Ledger {
         let mut put = |name: &str, value: Option<String>| {
             metadata.extend(value.map(|value| (name.to_owned(), value)));
         };
-        put(WAKE_AT, record.wake_at().and_then(|at| at.format(&Rfc3339).ok()));
+        let wakes = record.wakes();
+        put(WAKE_AT, wakes.and_then(|(_, at)| at.format(&Rfc3339).ok()));
+        put(WAKES, wakes.map(|(step, _)| step.to_string()));
         put(ENDED_AT, record.ended_at().and_then(|at| at.format(&Rfc3339).ok()));
         put(COPIES, record.copies().map(|number| number.to_string()));
         put(CALLED_OFF, record.call_off_kind().map(|kind| kind.word().to_owned()));

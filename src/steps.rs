@@ -6,6 +6,7 @@
 //!
 //! To add a step: a file here, its word in [`Queue`](crate::domain::Queue), a folder in `functions/`.
 
+mod backlog;
 pub mod base_image;
 pub mod call_off;
 mod cancel_run;
@@ -48,6 +49,7 @@ use crate::{
     source::Source,
     telemetry::Traces,
 };
+use backlog::Backlogs;
 pub use lab_storage::KeyedAccounts;
 use lab_storage::LabStorages;
 use turnstile::Turnstile;
@@ -73,6 +75,8 @@ pub struct Factory {
     pub factory_lab: Option<LabId>,
     /// The traces of its runs.
     pub traces: Traces,
+    /// How far the queues are.
+    pub backlogs: Backlogs,
     storages: LabStorages,
     turnstile: Turnstile,
 }
@@ -88,9 +92,10 @@ impl Factory {
         factory_lab: Option<LabId>,
     ) -> Self {
         let storages = LabStorages::new(azure.clone(), clock.clone());
+        let backlogs = Backlogs::new(ledger.clone(), clock.clone());
         let turnstile = Turnstile::new(ledger.clone(), clock.clone());
         let traces = Traces::new(ledger.address(), clock.clone());
-        Self { azure, ledger, outbox, source, clock, factory_lab, traces, storages, turnstile }
+        Self { azure, ledger, outbox, source, clock, factory_lab, traces, backlogs, storages, turnstile }
     }
 
     /// The same factory, with its configuration from elsewhere.

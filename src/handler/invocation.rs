@@ -189,11 +189,13 @@ impl Invocation {
     /// Why the message must be delivered again.
     pub async fn run(&self, factory: &Factory) -> Result<String, String> {
         match self {
-            Self::Step { message, received } => factory
-                .handle(message, received.delivery)
-                .await
-                .map(|told| told.0)
-                .map_err(|error| error.to_string()),
+            Self::Step { message, received } => {
+                if let (1, Some(enqueued)) = (received.delivery, received.enqueued) {
+                    factory.backlogs.taken(message.queue(), enqueued).await;
+                }
+                let told = factory.handle(message, received.delivery).await;
+                told.map(|told| told.0).map_err(|error| error.to_string())
+            }
             Self::Cleanup => cleanup::tick(factory).await.map_err(|error| error.to_string()),
             Self::Schedule(next) => schedule::tick(factory, *next).await.map_err(|error| error.to_string()),
         }

@@ -89,11 +89,12 @@ pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync {
         self.steps().values().filter_map(|state| state.ended_at).max()
     }
 
-    /// The first moment at which one of its steps wants to be woken, or was to begin and did not; `None` if none does.
-    fn wake_at(&self) -> Option<OffsetDateTime> {
-        let going = self.steps().values().filter(|state| state.ending.is_none()).map(|state| state.wake_at);
-        let unbegun = self.due().into_iter().filter(|(step, _)| self.step(*step).is_none()).map(|(_, at)| at);
-        going.chain(unbegun).min()
+    /// Which of its steps wants to be woken first, or was to begin and did not, and when; `None` if none does.
+    fn wakes(&self) -> Option<(Queue, OffsetDateTime)> {
+        let going = self.steps().iter().filter(|(_, state)| state.ending.is_none());
+        let going = going.map(|(step, state)| (*step, state.wake_at));
+        let unbegun = self.due().into_iter().filter(|(step, _)| self.step(*step).is_none());
+        going.chain(unbegun).min_by_key(|(_, at)| *at)
     }
 
     /// The state of a step.

@@ -398,7 +398,7 @@ mod in_blob_storage {
         let [entry] = builds.as_slice() else { panic!("{builds:?}") };
         assert_eq!(entry.key, build_key());
         assert_eq!((entry.status, entry.copies), (ItemStatus::Open, Some(2)));
-        assert_eq!((entry.wake_at, entry.ended_at), (open.wake_at(), open.ended_at()));
+        assert_eq!((entry.wakes.zip(entry.wake_at), entry.ended_at), (open.wakes(), open.ended_at()));
         assert_eq!(entry.wake_at, Some(NOW));
 
         let copies = ledger.copies(&run()).await.unwrap();

@@ -5,6 +5,7 @@
 //! What the ledger remembers of runs that ended long ago is forgotten.
 
 mod debris;
+mod lateness;
 pub(super) mod lost;
 mod sweep;
 
@@ -20,6 +21,7 @@ use crate::{
     ledger::{Entry, ItemStatus, RunRecord},
     telemetry,
 };
+use lateness::Lateness;
 
 /// What no run of this ledger made may be another factory's, or about to be written down; after this it is debris.
 const DEBRIS_AFTER: Duration = Duration::hours(12);
@@ -170,6 +172,8 @@ fn is_capture(vhd: &str, vm: &VmName) -> bool {
 pub async fn tick(factory: &Factory) -> Result<String, CleanupError> {
     let mut done = Done::default();
     let mut labs: BTreeSet<LabId> = factory.factory_lab.iter().cloned().collect();
+    let backlogs = done.note("how far the queues are", factory.ledger.backlogs().await);
+    let lateness = Lateness::by(factory.clock.now(), backlogs.unwrap_or_default());
     let entries = factory.ledger.runs().await?;
     let mut runs = Runs::of(&entries);
     done.see(&entries);
@@ -183,7 +187,7 @@ pub async fn tick(factory: &Factory) -> Result<String, CleanupError> {
             if let Some(Some((record, _))) = done.note(run.as_str(), read) {
                 labs.extend(record.factory_lab.clone());
                 if is_open {
-                    let result = lost::repeat(factory, record, &mut done).await;
+                    let result = lost::repeat(factory, record, &lateness, &mut done).await;
                     if let Some(open) = done.note(run.as_str(), result) {
                         runs.open.insert(run, open);
                     }

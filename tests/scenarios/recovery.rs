@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use azure_sim::{
     arm::{CustomImageSpec, OsType},
     control::{BlobState, State},
-    fault::{CopyFault, Faults},
+    fault::{CopyFault, Faults, HttpEffect},
     work::WorkKind,
 };
 use image_factory::{
@@ -17,8 +17,8 @@ use image_factory::{
 use serde_json::json;
 
 use crate::factory::{
-    DATA, Factory, Files, LINUX, ORIGIN, OTHER_SUBSCRIPTION, SUBSCRIPTION, WEB, answer, http_fault, scenario,
-    team_lab,
+    DATA, Factory, Files, LINUX, ORIGIN, OTHER_SUBSCRIPTION, SUBSCRIPTION, WEB, answer, http_fault, lab,
+    scenario, team_lab,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -55,6 +55,28 @@ fn what_was_lost_goes_on_within_two_periods_of_cleanup() {
             assert!((300.0..TWO_PERIODS).contains(&late), "{queue}: {late} s late");
         });
     }
+}
+
+#[test]
+fn what_waits_in_a_long_queue_is_not_taken_for_lost() {
+    scenario(async {
+        let mut files = Files::only_linux();
+        files.labs = (0..300).map(|number| lab(SUBSCRIPTION, &format!("team-{number:03}"))).collect();
+        let factory = Factory::new(&files).await;
+        // 16 at a time, at a minute for each look at a VHD: the last of 300 copies waits 19 minutes for its turn.
+        let slow = HttpEffect::Delay(Duration::from_secs(60));
+        factory.http_faults([http_fault(Some("HEAD"), "/imagefactoryvhds/", 0, u32::MAX, slow)]);
+        let outcome = factory.run().await;
+        factory.assert_succeeded(&outcome);
+        let backlogs = factory.host.factory.ledger.backlogs().await.unwrap();
+        assert!(backlogs.iter().any(|backlog| backlog.queue == Queue::CopyImage), "{backlogs:?}");
+        let mut times: BTreeMap<(Queue, Vec<u8>), usize> = BTreeMap::new();
+        for message in factory.received() {
+            *times.entry(message).or_default() += 1;
+        }
+        let twice = times.values().filter(|times| **times > 1).count();
+        assert_eq!(twice, 0, "of {} messages", times.len());
+    });
 }
 
 #[test]

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use time::{Duration, OffsetDateTime};
 
-use super::{CleanupError, Done, OpenRun};
+use super::{
+    CleanupError, Done, OpenRun,
+    lateness::{LOST_AFTER, Lateness},
+};
 use crate::{
     azure::AzureError,
     domain::{
@@ -16,9 +19,6 @@ use crate::{
     steps::{Envelope, Factory},
 };
 
-/// A message that is late by this is taken as lost: the timer's period, so that what was lost goes on within two of them. A
-/// message that only waits in a long queue comes twice then, which does no harm.
-pub(super) const LOST_AFTER: Duration = Duration::minutes(10);
 /// A copy that failed no longer ago than this is news: two ticks and a bit.
 const NEWS: Duration = Duration::minutes(25);
 /// Documents that are read at once.
@@ -28,10 +28,10 @@ const READS_AT_ONCE: usize = 16;
 pub(super) async fn repeat(
     factory: &Factory,
     run: RunRecord,
+    lateness: &Lateness,
     done: &mut Done,
 ) -> Result<OpenRun, CleanupError> {
-    let now = factory.clock.now();
-    let own = overdue(&run, now).into_iter().map(|lost| of_run(&run, lost));
+    let own = overdue(&run, lateness).into_iter().map(|lost| of_run(&run, lost));
     send(factory, own.collect(), done).await?;
 
     let mut open = OpenRun { labs: run.labs, ..OpenRun::default() };
@@ -46,14 +46,14 @@ pub(super) async fn repeat(
             *begun.entry(vm.to_owned()).or_default() += 1;
             if entry.status == ItemStatus::Failed {
                 open.failed_copies.insert((lab.to_owned(), vm.to_owned()));
-                if entry.ended_at.is_some_and(|at| now - at < NEWS) {
+                if entry.ended_at.is_some_and(|at| lateness.now - at < NEWS) {
                     open.just_failed.insert(lab.to_owned());
                 }
             }
         }
-        send(factory, lost_of_page(factory, &page, lost_of_copy).await?, done).await?;
+        send(factory, lost_of_page(factory, &page, lateness, lost_of_copy).await?, done).await?;
     }
-    send(factory, lost_of_page(factory, &builds, lost_of_build).await?, done).await?;
+    send(factory, lost_of_page(factory, &builds, lateness, lost_of_build).await?, done).await?;
     let builds: BTreeMap<Key, Entry> = builds.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
     for build in &run.builds {
         let vm = build.vm_name.as_str();
@@ -62,7 +62,7 @@ pub(super) async fn repeat(
         open.builds.insert(vm.to_owned(), entry.status);
         // Copies that were never begun have no document: their build tells since when they should have one.
         if entry.copies.unwrap_or_default() > begun.get(vm).copied().unwrap_or_default() {
-            let unbegun = unbegun(factory, &key, now).await?;
+            let unbegun = unbegun(factory, &key, lateness).await?;
             send(factory, unbegun, done).await?;
         }
     }
@@ -84,25 +84,20 @@ async fn send(factory: &Factory, lost: Vec<Message>, done: &mut Done) -> Result<
 async fn lost_of_page<R: Record>(
     factory: &Factory,
     page: &[Entry],
-    lost: fn(&R, OffsetDateTime) -> Vec<Message>,
+    lateness: &Lateness,
+    lost: fn(&R, &Lateness) -> Vec<Message>,
 ) -> Result<Vec<Message>, AzureError> {
-    let now = factory.clock.now();
-    let late = page.iter().filter(|entry| entry.status == ItemStatus::Open && may_be_overdue(entry, now));
+    let late = page.iter().filter(|entry| entry.status == ItemStatus::Open && lateness.may_be_lost(entry));
     let late: Vec<Key> = late.map(|entry| entry.key.clone()).collect();
     let ledger = factory.ledger.clone();
     let reads = stream::iter(late).map(move |key| {
         let ledger = ledger.clone();
         async move {
             let found = ledger.read::<R>(&key).await?;
-            Ok(found.map(|(record, _)| lost(&record, now)).unwrap_or_default())
+            Ok(found.map(|(record, _)| lost(&record, lateness)).unwrap_or_default())
         }
     });
     reads.buffered(READS_AT_ONCE).try_concat().await
-}
-
-/// Whether a document is worth reading: its listing says that its wake-up is late, or does not say when it is.
-pub(super) fn may_be_overdue(entry: &Entry, now: OffsetDateTime) -> bool {
-    entry.wake_at.is_none_or(|at| now - at > LOST_AFTER)
 }
 
 /// A step that waits in vain, and the number of the message that it waits for.
@@ -132,8 +127,8 @@ fn awaited<R: Record>(record: &R) -> impl Iterator<Item = (Lost, OffsetDateTime)
 }
 
 /// The steps of an item that are due and wait in vain.
-pub(super) fn overdue<R: Record>(record: &R, now: OffsetDateTime) -> Vec<Lost> {
-    awaited(record).filter(|(_, at)| now - *at > LOST_AFTER).map(|(lost, _)| lost).collect()
+pub(super) fn overdue<R: Record>(record: &R, lateness: &Lateness) -> Vec<Lost> {
+    awaited(record).filter(|(lost, at)| lateness.is_lost(lost.step, *at)).map(|(lost, _)| lost).collect()
 }
 
 fn of_run(run: &RunRecord, lost: Lost) -> Message {
@@ -167,12 +162,12 @@ fn of_copy(copy: &CopyRecord, lost: Lost) -> Message {
     lost.for_step(&copy.run, step)
 }
 
-pub(super) fn lost_of_build(build: &BuildRecord, now: OffsetDateTime) -> Vec<Message> {
-    overdue(build, now).into_iter().map(|lost| of_build(build, lost)).collect()
+pub(super) fn lost_of_build(build: &BuildRecord, lateness: &Lateness) -> Vec<Message> {
+    overdue(build, lateness).into_iter().map(|lost| of_build(build, lost)).collect()
 }
 
-pub(super) fn lost_of_copy(copy: &CopyRecord, now: OffsetDateTime) -> Vec<Message> {
-    overdue(copy, now).into_iter().map(|lost| of_copy(copy, lost)).collect()
+pub(super) fn lost_of_copy(copy: &CopyRecord, lateness: &Lateness) -> Vec<Message> {
+    overdue(copy, lateness).into_iter().map(|lost| of_copy(copy, lost)).collect()
 }
 
 /// The message that a run waits for, lost or not.
@@ -191,22 +186,22 @@ pub(in crate::steps) fn awaited_of_copy(copy: &CopyRecord) -> Vec<Message> {
 }
 
 /// The first messages of the copies that a captured build should have begun.
-async fn unbegun(factory: &Factory, key: &Key, now: OffsetDateTime) -> Result<Vec<Message>, AzureError> {
+async fn unbegun(factory: &Factory, key: &Key, lateness: &Lateness) -> Result<Vec<Message>, AzureError> {
     let Some((build, _)) = factory.ledger.read::<BuildRecord>(key).await? else {
         return Ok(Vec::new());
     };
     let begun = factory.ledger.copies_of(&build.run, &build.plan.vm_name).await?;
     let begun: BTreeSet<Key> = begun.into_iter().map(|entry| entry.key).collect();
     let is_begun = |lab: &LabId| begun.contains(&Key::copy(&build.run, &build.plan.vm_name, lab));
-    Ok(lost_copies(&build, is_begun, now))
+    Ok(lost_copies(&build, is_begun, lateness))
 }
 
 pub(super) fn lost_copies(
     build: &BuildRecord,
     is_begun: impl Fn(&LabId) -> bool,
-    now: OffsetDateTime,
+    lateness: &Lateness,
 ) -> Vec<Message> {
-    if build.captured().is_none_or(|captured| now - captured.end() <= LOST_AFTER) {
+    if build.captured().is_none_or(|captured| !lateness.is_lost(Queue::CopyImage, captured.end())) {
         return Vec::new();
     }
     let lost = build.plan.labs.iter().filter(|lab| !is_begun(lab));

@@ -2,14 +2,15 @@ use std::collections::BTreeMap;
 
 use super::{
     debris::{Action, is_debris, lone_statements, lone_vhds, stray},
-    lost::{lost_copies, lost_of_build, lost_of_copy, may_be_overdue, overdue},
+    lateness::Lateness,
+    lost::{lost_copies, lost_of_build, lost_of_copy, overdue},
     sweep::{turn, unfinished, whose_turn},
     *,
 };
 use crate::{
     azure::{BlobItem, CustomImage, Deployment, LabVm},
     domain::{IMAGE_PATH_TAG, KEEP_TAG, Message, Queue, RUN_TAG, VmName, messages::Step},
-    ledger::{BuildRecord, Key, Record as _, StepState, Sweep},
+    ledger::{Backlog, BuildRecord, Key, Record as _, StepState, Sweep},
     steps::{
         fixtures::{
             NOW, ago, build, copy, deployment, failed, lab, path, run, succeeded, tags_of_run, vm, waiting,
@@ -22,6 +23,11 @@ use crate::{
 const LATE: i64 = 11;
 const FRESH: i64 = 9;
 
+/// No queue has a backlog.
+fn on_time() -> Lateness {
+    Lateness::by(NOW, Vec::new())
+}
+
 fn words(messages: &[Message]) -> Vec<String> {
     messages.iter().map(|message| format!("{} {}", message.queue(), message.attempt)).collect()
 }
@@ -29,14 +35,14 @@ fn words(messages: &[Message]) -> Vec<String> {
 fn lost<const N: usize>(steps: [(Queue, StepState); N]) -> Vec<String> {
     let mut build = build();
     build.steps = with(steps);
-    words(&lost_of_build(&build, NOW))
+    words(&lost_of_build(&build, &on_time()))
 }
 
 #[test]
 fn a_message_is_lost_ten_minutes_after_it_was_due() {
     let mut build = build();
     let number = |build: &BuildRecord| {
-        let lost = overdue(build, NOW).into_iter().find(|lost| lost.step == Queue::CreateVm);
+        let lost = overdue(build, &on_time()).into_iter().find(|lost| lost.step == Queue::CreateVm);
         lost.map(|lost| lost.attempt)
     };
     assert_eq!(number(&build), Some(1), "never begun");
@@ -83,7 +89,7 @@ fn of_a_copy_the_step_that_is_due_and_silent_is_sent_again() {
     let lost = |steps: Vec<(Queue, StepState)>| {
         let mut copy = copy();
         copy.steps = steps.into_iter().collect();
-        words(&lost_of_copy(&copy, NOW))
+        words(&lost_of_copy(&copy, &on_time()))
     };
     assert_eq!(lost(vec![]), ["copy-image 1"]);
     assert_eq!(lost(vec![(Queue::CopyImage, waiting(9, ago(LATE)))]), ["copy-image 9"]);
@@ -99,11 +105,11 @@ fn of_a_copy_the_step_that_is_due_and_silent_is_sent_again() {
 fn a_lost_retirement_of_a_copy_names_its_lab_and_one_of_a_build_none() {
     let mut copy = copy();
     copy.steps = with([(Queue::CopyImage, succeeded(ago(LATE)))]);
-    let messages = lost_of_copy(&copy, NOW);
+    let messages = lost_of_copy(&copy, &on_time());
     assert!(matches!(&messages[0].step, Step::RetireImages(step) if step.lab.as_ref() == Some(&copy.lab)));
     let mut build = build();
     build.steps = with([(Queue::CreateVm, succeeded(ago(60))), (Queue::CaptureImage, succeeded(ago(LATE)))]);
-    let messages = lost_of_build(&build, NOW);
+    let messages = lost_of_build(&build, &on_time());
     assert!(matches!(&messages[1].step, Step::RetireImages(step) if step.lab.is_none()));
 }
 
@@ -113,13 +119,19 @@ fn a_listing_without_a_time_is_read_and_one_with_a_coming_time_is_not() {
         key: Key::run(&run()),
         status: ItemStatus::Open,
         wake_at,
+        wakes: None,
         ended_at: None,
         copies: None,
         called_off: None,
     };
-    assert!(may_be_overdue(&entry(None), NOW));
-    assert!(may_be_overdue(&entry(Some(ago(LATE))), NOW));
-    assert!(!may_be_overdue(&entry(Some(ago(FRESH))), NOW));
+    assert!(on_time().may_be_lost(&entry(None)));
+    assert!(on_time().may_be_lost(&entry(Some(ago(LATE)))));
+    assert!(!on_time().may_be_lost(&entry(Some(ago(FRESH)))));
+    let copies_wait = [Backlog { queue: Queue::CopyImage, reached: ago(LATE), at: NOW }];
+    for (queue, expected) in [(Queue::CopyImage, false), (Queue::RetireImages, true)] {
+        let entry = Entry { wakes: Some(queue), ..entry(Some(ago(LATE))) };
+        assert_eq!(Lateness::by(NOW, copies_wait.to_vec()).may_be_lost(&entry), expected);
+    }
 }
 
 #[test]
@@ -130,20 +142,24 @@ fn a_listing_tells_of_a_step_that_never_began_while_another_goes_on() {
         (Queue::CaptureImage, succeeded(ago(LATE))),
         (Queue::DeleteVm, waiting(3, NOW + Duration::hours(1))),
     ]);
-    assert_eq!(build.wake_at(), Some(ago(LATE)), "its old VHDs were to retire since then");
-    assert_eq!(words(&lost_of_build(&build, NOW)), ["retire-images 1"]);
+    assert_eq!(
+        build.wakes(),
+        Some((Queue::RetireImages, ago(LATE))),
+        "its old VHDs were to retire since then"
+    );
+    assert_eq!(words(&lost_of_build(&build, &on_time())), ["retire-images 1"]);
     let mut copy = copy();
     copy.steps = with([(Queue::CopyImage, succeeded(ago(LATE)))]);
-    assert_eq!(copy.wake_at(), Some(ago(LATE)));
+    assert_eq!(copy.wakes(), Some((Queue::RetireImages, ago(LATE))));
     copy.steps = with([(Queue::CopyImage, failed(ago(LATE)))]);
-    assert_eq!(copy.wake_at(), None);
+    assert_eq!(copy.wakes(), None);
 }
 
 #[test]
 fn copies_that_their_build_never_began_are_lost_soon_after_the_capture() {
     let labs = |build: &BuildRecord, begun: &[&str]| -> Vec<String> {
         let is_begun = |lab: &LabId| begun.contains(&lab.lab_name());
-        let messages = lost_copies(build, is_begun, NOW).into_iter();
+        let messages = lost_copies(build, is_begun, &on_time()).into_iter();
         messages
             .map(|message| match message.step {
                 Step::CopyImage(copy) if message.attempt == 1 => copy.lab.lab_name().to_owned(),

@@ -20,6 +20,7 @@ fn entry(status: ItemStatus, copies: Option<usize>) -> Entry {
         key: Key::run(&RunId::parse("r").unwrap()),
         status,
         wake_at: None,
+        wakes: None,
         ended_at: None,
         copies,
         called_off: None,
