@@ -17,6 +17,7 @@
 //! | `rows/{subscription}.json` | [`Row`]: how far the places for calls of Resource Manager are given away there |
 //! | `audit/{queue}-{hash}.json` | [`AuditLine`]: what a person asked for; kept for good |
 //! | `backlogs/{queue}.json` | [`Backlog`]: how far a queue is that has more messages than the handlers take |
+//! | `wishes/{queue}-{hash}.json` | the message of such a wish that is not answered yet, and when it is to come |
 //! | `sweeps/{run}.json` | [`Sweep`]: which labs cleanup has not found clean yet since the run ended |
 
 mod audit;
@@ -26,6 +27,7 @@ mod plan;
 mod record;
 mod retirement;
 mod row;
+mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -540,7 +542,7 @@ fn parse<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T, AzureError> 
     serde_json::from_slice(bytes).map_err(|error| malformed(key, &error))
 }
 
-fn malformed(key: &Key, error: &serde_json::Error) -> AzureError {
+fn malformed(key: &Key, error: &dyn std::error::Error) -> AzureError {
     ledger_error(key, ErrorKind::Permanent, MALFORMED_LEDGER, format!("the document cannot be used: {error}"))
 }
 

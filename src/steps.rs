@@ -29,6 +29,7 @@ pub mod start_run;
 pub mod tags;
 mod turn;
 mod turnstile;
+mod wish;
 
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ use crate::{
         LabId, Message, RunId, VmName,
         messages::{RetireImages, Step},
     },
-    ledger::{AuditLine, Key, Ledger},
+    ledger::{Key, Ledger},
     source::Source,
     telemetry::Traces,
 };
@@ -129,7 +130,7 @@ impl Factory {
     /// Only where a later delivery of the same message must be tried or the message is of no use: it names no item of the
     /// ledger, or the next message could not be sent. Trouble with Azure is no error; the message is scheduled again.
     pub async fn handle(&self, message: &Message, delivery: u32) -> Result<Told, StepError> {
-        match self.take_on_record(message).await {
+        match self.take(message).await {
             Err(StepError::Unsent(error)) if delivery >= LAST_DELIVERY => {
                 warn!(%error, delivery, "what follows is left to cleanup");
                 Ok(Told(format!("{error}; cleanup sends what follows")))
@@ -138,42 +139,15 @@ impl Factory {
         }
     }
 
-    /// Takes a message; of one that a person sent, with an audit line.
-    async fn take_on_record(&self, message: &Message) -> Result<Told, StepError> {
-        if message.by().is_none() {
-            return self.take(message).await;
-        }
-        // Before anything is done: nothing is done that is not on record.
-        match self.ledger.note_asked(message, self.clock.now()).await {
-            Ok(Some(AuditLine { settled: true, outcome, .. })) => {
-                return Ok(Told(format!("answered before: {}", outcome.unwrap_or_default())));
-            }
-            Ok(_) => {}
-            Err(error) => return turn::later(self, message, &error).await,
-        }
-        let (told, settled) = match &message.rerun {
-            Some(rerun) => rerun::handle(self, message, rerun).await?,
-            None => (self.take(message).await?, false),
-        };
-        if message.rerun.is_some() || !matches!(message.step, Step::StartRun(_)) {
-            match self.ledger.note_outcome(message, &told.0, settled).await {
-                // Nothing was done, and a later copy of the message must not do it then.
-                Err(error) if settled => return turn::later(self, message, &error).await,
-                // It is done: a word about it that is lost is no reason to do it again.
-                Err(error) => warn!(%error, "what came of it is not noted"),
-                Ok(()) => {}
-            }
-        }
-        Ok(told)
-    }
-
     async fn take(&self, message: &Message) -> Result<Told, StepError> {
         let build = |path| Key::build(&message.run, &VmName::derive(&message.run, path));
         let copy = |path, lab| Key::copy(&message.run, &VmName::derive(&message.run, path), lab);
+        if message.rerun.is_some() {
+            return Box::pin(wish::take(self, message)).await;
+        }
         match &message.step {
+            Step::CancelRun(_) | Step::PinImage(_) => Box::pin(wish::take(self, message)).await,
             Step::StartRun(start) => start_run::handle(self, message, start).await,
-            Step::CancelRun(cancel) => cancel_run::handle(self, message, cancel).await,
-            Step::PinImage(pin) => pin_image::handle(self, message, pin).await,
             Step::CreateVm(step) => {
                 turn::take(self, &create_vm::CreateVm, &build(&step.image_path), message).await
             }

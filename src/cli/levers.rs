@@ -192,9 +192,9 @@ pub struct CancelArguments {
 impl CancelArguments {
     /// Asks for it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let by = self.asker.person()?;
+        let cancel = CancelRun { by: self.asker.person()?, id: Some(asking_id()?) };
         self.reach.run(async |office| {
-            office.send(Message::first(self.run.clone(), Step::CancelRun(CancelRun { by }))).await?;
+            office.send(Message::first(self.run.clone(), Step::CancelRun(cancel))).await?;
             println!("cancelling {0} is asked for; see `image-factory status {0}`", self.run);
             Ok(ExitCode::SUCCESS)
         })

@@ -325,7 +325,9 @@ impl Message {
                 image_path: body.required("imagePath")?,
                 lab: body.optional("lab")?,
             }),
-            Queue::CancelRun => Step::CancelRun(CancelRun { by: body.required("by")? }),
+            Queue::CancelRun => {
+                Step::CancelRun(CancelRun { by: body.required("by")?, id: body.optional("id")? })
+            }
             Queue::PinImage => Step::PinImage(PinImage {
                 lab: body.required("lab")?,
                 image_name: body.required("imageName")?,

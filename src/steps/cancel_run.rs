@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Envelope, Factory, StepError, Told, call_off, turn};
+use super::{Factory, StepError, Told, call_off, turn, wish::Answer};
 use crate::{
     azure::ErrorKind,
     domain::{Message, messages::CancelRun},
@@ -18,19 +18,19 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// If the ledger refuses for good, or a message cannot be sent.
-pub async fn handle(factory: &Factory, message: &Message, cancel: &CancelRun) -> Result<Told, StepError> {
+pub async fn handle(factory: &Factory, message: &Message, cancel: &CancelRun) -> Result<Answer, StepError> {
+    let given = |told| Ok(Answer::for_good(cancel.id.as_ref(), told));
     let now = factory.clock.now();
     let called_off = CalledOff { reason: CallOffReason::Cancelled { by: cancel.by.to_string() }, at: now };
     let run = &message.run;
     match call_off::run(factory, run, &called_off).await {
-        Ok(true) => Ok(Told(format!("run {run} is cancelled; what it does ends by itself"))),
-        Ok(false) => Ok(Told(format!("run {run} had ended before: nothing is changed"))),
+        Ok(true) => given(format!("run {run} is cancelled; what it does ends by itself")),
+        Ok(false) => given(format!("run {run} had ended before: nothing is changed")),
         Err(error) if error.kind == ErrorKind::NotFound && message.attempt < MOST_LOOKS => {
-            let next = message.numbered(message.attempt.saturating_add(1));
-            factory.outbox.send(vec![Envelope::at(next, now + BETWEEN_LOOKS)]).await?;
-            Ok(Told(format!("run {run} is not known yet; looked for again")))
+            turn::again(factory, message, now + BETWEEN_LOOKS).await?;
+            Ok(Answer::Waits(Told(format!("run {run} is not known yet; looked for again"))))
         }
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(Told(super::unknown_run(run))),
-        Err(error) => turn::later(factory, message, &error).await,
+        Err(error) if error.kind == ErrorKind::NotFound => given(super::unknown_run(run)),
+        Err(error) => turn::later(factory, message, &error).await.map(Answer::Waits),
     }
 }

@@ -195,6 +195,8 @@ pub async fn tick(factory: &Factory) -> Result<String, CleanupError> {
             }
         }
     }
+    let wishes = lost::repeat_wishes(factory, &lateness, &mut done).await;
+    done.note("what people asked for", wishes);
     for lab in &labs {
         let storage = factory.storages.get(lab).await;
         if let Some(storage) = done.note(lab.lab_name(), storage) {

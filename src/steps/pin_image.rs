@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Factory, StepError, Told, lab_storage::LabStorage, tags, turn};
+use super::{Factory, StepError, lab_storage::LabStorage, tags, turn, wish::Answer};
 use crate::{
     azure::{AzureError, BlobProperties},
     domain::{KEEP_TAG, Message, RUN_TAG, messages::PinImage},
@@ -19,16 +19,17 @@ const VHD: &str = ".vhd";
 ///
 /// # Errors
 /// If a message cannot be sent.
-pub async fn handle(factory: &Factory, message: &Message, wish: &PinImage) -> Result<Told, StepError> {
+pub async fn handle(factory: &Factory, message: &Message, wish: &PinImage) -> Result<Answer, StepError> {
+    let given = |told| Ok(Answer::for_good(wish.id.as_ref(), told));
     let (name, lab) = (wish.image_name.as_str(), wish.lab.lab_name());
     match pin(factory, wish).await {
         Ok(0) => {
-            Ok(Told(format!("nothing is done: lab {lab} has no image {name} that a run of the factory made")))
+            given(format!("nothing is done: lab {lab} has no image {name} that a run of the factory made"))
         }
-        Ok(_) if wish.pin => Ok(Told(format!("{name} in {lab} is kept until it is unpinned"))),
-        Ok(_) => Ok(Told(format!("{name} in {lab} may retire again"))),
-        Err(error) if error.is_transient() => turn::later(factory, message, &error).await,
-        Err(error) => Ok(Told(format!("nothing is done: {error}"))),
+        Ok(_) if wish.pin => given(format!("{name} in {lab} is kept until it is unpinned")),
+        Ok(_) => given(format!("{name} in {lab} may retire again")),
+        Err(error) if error.is_transient() => turn::later(factory, message, &error).await.map(Answer::Waits),
+        Err(error) => given(format!("nothing is done: {error}")),
     }
 }
 

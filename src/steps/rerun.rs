@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::{Envelope, Factory, StepError, Told, call_off, cleanup::lost::awaited_of_run, start_run, turn};
+use super::{
+    Envelope, Factory, StepError, Told, call_off, cleanup::lost::awaited_of_run, start_run, turn,
+    wish::Answer,
+};
 use crate::{
     azure::AzureError,
     domain::{
@@ -20,8 +23,6 @@ use crate::{
 
 /// Until it is looked again whether what must end first has ended.
 const UNTIL_ENDED: Duration = Duration::from_secs(60);
-/// How the outcome of a wish begins that waits, be it for something to end or for the ledger ([`turn::later`]).
-pub const WAITS: &str = "waits";
 /// A run that was opened again looks for the first time after this: by then what is to begin anew has begun, and is seen. Otherwise
 /// the run might end at once, and if this invocation met trouble then, nobody would look after what began.
 const UNTIL_FIRST_LOOK: Duration = Duration::from_secs(120);
@@ -41,26 +42,23 @@ enum Verdict {
     Leave(String),
 }
 
-/// Handles a message that asks for a rerun. Answers whether that is settled: nothing was done, and nothing is to be done should the
-/// same message come again once things stand otherwise.
+/// Handles a message that asks for a rerun.
 ///
 /// # Errors
 /// If the ledger refuses for good, or a message cannot be sent.
-pub async fn handle(factory: &Factory, message: &Message, rerun: &Rerun) -> Result<(Told, bool), StepError> {
-    let open = |told| Ok((Told(told), false));
+pub async fn handle(factory: &Factory, message: &Message, rerun: &Rerun) -> Result<Answer, StepError> {
     match take(factory, message, rerun).await {
         Ok((Verdict::Begin | Verdict::Begun, attempt)) => {
             let own = Message { rerun: None, ..message.numbered(attempt) };
             let told = Box::pin(factory.take(&own)).await?;
-            open(format!("{} begins anew: {}", message.queue(), told.0))
+            Ok(Answer::Given(Told(format!("{} begins anew: {}", message.queue(), told.0))))
         }
         Ok((Verdict::Wait(reason), _)) => {
-            let next = message.numbered(message.attempt.saturating_add(1));
-            factory.outbox.send(vec![Envelope::at(next, factory.clock.now() + UNTIL_ENDED)]).await?;
-            open(format!("{WAITS}: {reason}"))
+            turn::again(factory, message, factory.clock.now() + UNTIL_ENDED).await?;
+            Ok(Answer::Waits(Told(format!("waits: {reason}"))))
         }
-        Ok((Verdict::Leave(reason), _)) => Ok((Told(format!("nothing is done: {reason}")), true)),
-        Err(error) => Ok((turn::later(factory, message, &error).await?, false)),
+        Ok((Verdict::Leave(reason), _)) => Ok(Answer::Settled(Told(format!("nothing is done: {reason}")))),
+        Err(error) => turn::later(factory, message, &error).await.map(Answer::Waits),
     }
 }
 

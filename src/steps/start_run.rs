@@ -51,6 +51,10 @@ const BEYOND_DEADLINES: Duration = Duration::from_secs(18 * 3600);
 /// Handles a message of the queue `start-run`: the first that reaches the ledger makes the run's document. It comes before the
 /// plan: a run that is known can be taken up again, whatever is lost while it is being planned.
 pub async fn handle(factory: &Factory, message: &Message, start: &StartRun) -> Result<Told, StepError> {
+    // Who asked is on record before anything is done.
+    if let Err(error) = factory.ledger.note_asked(message, factory.clock.now()).await {
+        return turn::later(factory, message, &error).await;
+    }
     let key = Key::run(&message.run);
     match turn::take(factory, &Run, &key, message).await {
         Err(StepError::UnknownItem { .. }) => {}

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
-use super::{Envelope, Factory, OutboxError, pace};
+use super::{Envelope, Factory, OutboxError, pace, wish};
 use crate::{
     azure::{AzureError, ErrorKind},
     domain::{Message, Queue},
@@ -438,8 +438,22 @@ pub async fn later(factory: &Factory, message: &Message, error: &AzureError) -> 
     let after = pace::spread(pace::after_trouble(message.attempt, asked), &next.message_id());
     warn!(%error, seconds = after.as_secs(), "the ledger cannot be used; waits");
     telemetry::retried(message.queue(), &error.code);
-    factory.outbox.send(vec![Envelope::at(next, factory.clock.now() + after)]).await?;
+    again(factory, message, factory.clock.now() + after).await?;
     Ok(Told(format!("waits {} s for the ledger: {error}", after.as_secs())))
+}
+
+/// Sends a message again, with the next number, to come at this moment; of a wish the ledger is told so first.
+///
+/// # Errors
+/// If the message cannot be sent.
+pub async fn again(factory: &Factory, message: &Message, at: OffsetDateTime) -> Result<(), OutboxError> {
+    let next = message.numbered(message.attempt.saturating_add(1));
+    if wish::is_wish(message)
+        && let Err(error) = factory.ledger.keep_wish(&next, at).await
+    {
+        warn!(%error, "Service Bus alone remembers that a wish waits");
+    }
+    factory.outbox.send(vec![Envelope::at(next, at)]).await
 }
 
 #[cfg(test)]

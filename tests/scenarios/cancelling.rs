@@ -10,8 +10,8 @@ use image_factory::{
     azure::AzureError,
     dev::outcome::Outcome,
     domain::{
-        Message, VmName,
-        messages::{CancelRun, Person, Step},
+        Message, Queue, RunReason, VmName,
+        messages::{AskingId, CancelRun, ImageStep, Person, Rerun, StartRun, Step},
     },
     ledger::{CallOffReason, CalledOff},
     report::Status,
@@ -34,11 +34,15 @@ fn superseded() -> CalledOff {
     CalledOff { reason: CallOffReason::Superseded { by: Factory::run_id(LATER_RUN) }, at: ORIGIN }
 }
 
+fn wish_to_cancel(run: &str, id: &str) -> Message {
+    let id = Some(AskingId::parse(id).unwrap());
+    let by = Person::parse("anna").unwrap();
+    Message::first(Factory::run_id(run), Step::CancelRun(CancelRun { by, id }))
+}
+
 /// Asks for the end of a run, as a person does.
 async fn ask_to_cancel(factory: &Factory, run: &str) {
-    let by = Person::parse("anna").unwrap();
-    let message = Message::first(Factory::run_id(run), Step::CancelRun(CancelRun { by }));
-    factory.host.factory.outbox.send(vec![Envelope::now(message)]).await.unwrap();
+    factory.host.factory.outbox.send(vec![Envelope::now(wish_to_cancel(run, "one"))]).await.unwrap();
 }
 
 /// A run that is cancelled after so many seconds, twice.
@@ -110,6 +114,60 @@ fn a_run_that_is_cancelled_ends_soon_and_leaves_nothing_behind_whenever_that_is(
     assert!(too_late > 0, "the last was to be cancelled after its end");
     for word in [Status::Cancelled, Status::Skipped, Status::Succeeded] {
         assert!(met.contains(&word), "no {word:?}");
+    }
+}
+
+#[test]
+fn a_wish_that_waits_comes_again_though_the_message_is_lost_in_which_it_waits() {
+    scenario(async {
+        let factory = Factory::new(&Files::new()).await;
+        // Before the run is known, so that the wish looks for it again after half a minute, and in vain.
+        ask_to_cancel(&factory, "first").await;
+        factory.after(Duration::from_secs(15), |factory| factory.lose_first(Queue::CancelRun, 1));
+        let starter = factory.clone();
+        tokio::spawn(async move {
+            starter.host.clock().sleep(Duration::from_secs(20)).await;
+            let start = StartRun::of_everything(RunReason::Manual);
+            starter.host.start(&Factory::run_id("first"), start).await.unwrap();
+        });
+        let ledger = &factory.host.factory.ledger;
+        let wishes = async || ledger.wishes().await.unwrap().len();
+        let settling = factory.clone();
+        let settled = tokio::spawn(async move { settling.settle().await });
+        factory.host.clock().sleep(Duration::from_secs(300)).await;
+        assert_eq!(wishes().await, 1);
+        settled.await.unwrap();
+        let outcome = factory.outcome(&Factory::run_id("first")).await;
+        assert_eq!(outcome.run.run.status, Status::Cancelled);
+        assert_told(&factory, &outcome).await;
+        assert_eq!(wishes().await, 0, "what is answered is not kept");
+    });
+}
+
+#[test]
+fn what_is_run_again_after_a_run_was_cancelled_is_cancelled_by_another_wish_and_by_no_late_copy() {
+    for (id, status) in [("one", Status::Succeeded), ("two", Status::Cancelled)] {
+        scenario(async {
+            let factory = Factory::new(&Files::only_linux()).await;
+            let outcome = cancelled_after(&factory, 120).await;
+            assert_eq!(outcome.run.run.status, Status::Cancelled);
+
+            let step = Step::CreateVm(ImageStep { image_path: LINUX.parse().unwrap() });
+            let rerun = Rerun { id: AskingId::parse("anew").unwrap(), by: Person::parse("anna").unwrap() };
+            let again = Message { rerun: Some(rerun), ..Message::first(Factory::run_id("first"), step) };
+            // Duplicate detection would swallow a copy with the same MessageId, but not for ever.
+            let cancel = Envelope {
+                recovery: Some("late".to_owned()),
+                ..Envelope::at(
+                    wish_to_cancel("first", id),
+                    factory.host.clock().now() + Duration::from_secs(120),
+                )
+            };
+            factory.host.factory.outbox.send(vec![Envelope::now(again), cancel]).await.unwrap();
+            factory.settle().await;
+            let outcome = factory.outcome(&Factory::run_id("first")).await;
+            assert_eq!(outcome.run.run.status, status, "{id}");
+        });
     }
 }
 

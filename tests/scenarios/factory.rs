@@ -330,7 +330,7 @@ impl Factory {
         });
     }
 
-    /// Fires triggers as the host does, until no message is left and every run has ended.
+    /// Fires triggers as the host does, until no message is left, every run has ended and every wish is answered.
     pub async fn settle(&self) {
         let mut tasks = JoinSet::new();
         for queue in Queue::ALL {
@@ -338,7 +338,7 @@ impl Factory {
         }
         tasks.spawn(self.clone().clean_up());
         let deadline = self.host.clock().now() + SETTLED_DEADLINE;
-        while !(self.is_quiet() && self.all_runs_ended().await) {
+        while !(self.is_quiet() && self.all_is_answered().await) {
             let now = self.host.clock().now();
             assert!(now < deadline, "seed {}: it does not settle", self.seed);
             self.host.clock().sleep(Duration::from_secs(15)).await;
@@ -352,9 +352,11 @@ impl Factory {
         })
     }
 
-    async fn all_runs_ended(&self) -> bool {
-        let runs = self.host.factory.ledger.runs().await;
+    async fn all_is_answered(&self) -> bool {
+        let ledger = &self.host.factory.ledger;
+        let (runs, wishes) = (ledger.runs().await, ledger.wishes().await);
         runs.is_ok_and(|runs| runs.iter().all(|entry| entry.status != ItemStatus::Open))
+            && wishes.is_ok_and(|wishes| wishes.is_empty())
     }
 
     async fn clean_up(self) {

@@ -1,6 +1,6 @@
 //! Steps that people run again: after they failed, while they go on, and when it makes no sense.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use azure_sim::{
     fault::{CopyFault, Faults, VirtualMachineFault},
@@ -108,6 +108,34 @@ fn a_build_that_failed_is_built_again_under_the_same_names_and_goes_to_its_labs(
             assert_eq!((lines[0].by.as_str(), lines[0].what.as_str()), ("anna", "rerun create-vm"));
         });
     }
+}
+
+#[test]
+fn a_rerun_that_waits_for_the_first_attempt_to_be_deleted_is_granted_though_its_message_is_lost() {
+    scenario(async {
+        let factory = Factory::new(&Files::only_linux()).await;
+        factory.faults(without_room());
+        let is_being_deleted = |state: &azure_sim::control::State| {
+            let mut vms = state.labs.iter().flat_map(|lab| &lab.virtual_machines);
+            vms.any(|vm| vm.name.starts_with("Docker-") && vm.provisioning_state == "Deleting")
+        };
+        let asked = factory.once(is_being_deleted, |factory| {
+            let factory = factory.clone();
+            factory.faults(Faults::default());
+            tokio::spawn(async move {
+                ask(&factory, create_vm(), "one").await;
+                // The wish has been looked at by then, and waits for its next look.
+                factory.host.clock().sleep(Duration::from_secs(15)).await;
+                let lines = record(&factory).await;
+                assert!(outcome_of(&lines[0]).contains("is being deleted"), "{lines:?}");
+                factory.lose_first(Queue::CreateVm, 1);
+            });
+        });
+        let outcome = factory.run().await;
+        assert!(asked.load(Ordering::Relaxed));
+        assert_everything_stands(&outcome);
+        assert!(factory.host.factory.ledger.wishes().await.unwrap().is_empty());
+    });
 }
 
 #[test]

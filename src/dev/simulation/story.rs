@@ -12,7 +12,6 @@ use azure_sim::{
     control::{self, State},
     latency::{Profile, Span},
 };
-use serde_json::Value;
 
 use super::{
     faults::{Fault, FaultRates},
@@ -23,6 +22,7 @@ use super::{
     watch::{Seen, Watch},
 };
 use crate::{
+    azure::AzureError,
     dev::{
         in_process::{InProcessOptions, Instance, Surroundings},
         log::Log,
@@ -35,7 +35,7 @@ use crate::{
     },
     ledger::ItemStatus,
     report::RunReport,
-    steps::{Envelope, rerun::WAITS},
+    steps::Envelope,
 };
 
 /// How often it is looked whether the story is over.
@@ -217,12 +217,15 @@ async fn tell_here(scenario: &Scenario, telling: &Telling, log: &Log) -> anyhow:
 /// The message by which a deed is asked of the factory, if it is.
 fn wish(scenario: &Scenario, deed: &Deed) -> Option<Message> {
     let by = Person::parse("somebody").ok()?;
+    let id = AskingId::parse("once").ok()?;
     Some(match deed {
-        Deed::Cancel(run) => Message::first(scenario.run_id(*run), Step::CancelRun(CancelRun { by })),
+        Deed::Cancel(run) => {
+            Message::first(scenario.run_id(*run), Step::CancelRun(CancelRun { by, id: Some(id) }))
+        }
         Deed::AskToPin(old) => {
             let (lab, name) = scenario.old_image(*old)?;
             let image_name = PinnedName::parse(&name).ok()?;
-            let pin = PinImage { lab, image_name, pin: true, by, id: None };
+            let pin = PinImage { lab, image_name, pin: true, by, id: Some(id) };
             Message::first(scenario.run_id(0), Step::PinImage(pin))
         }
         Deed::Rerun { run, image, lab } => {
@@ -231,7 +234,7 @@ fn wish(scenario: &Scenario, deed: &Deed) -> Option<Message> {
                 None => Step::CreateVm(ImageStep { image_path }),
                 Some(lab) => Step::CopyImage(CopyImage { image_path, lab: scenario.lab_id(*lab)? }),
             };
-            let rerun = Some(Rerun { id: AskingId::parse("again").ok()?, by });
+            let rerun = Some(Rerun { id, by });
             Message { rerun, ..Message::first(scenario.run_id(*run), step) }
         }
         _ => return None,
@@ -253,7 +256,7 @@ fn held_by(scenario: &Scenario, deed: &Deed) -> Option<String> {
 /// Waits until every run has ended, no message is left and nothing is left behind, or until that takes too long.
 async fn settle(scenario: &Scenario, outside: &Instance, watch: &Watch, deadline: time::OffsetDateTime) {
     loop {
-        let open = open_runs(outside).await;
+        let open = unfinished(outside).await.unwrap_or_else(|error| vec![error.to_string()]);
         if open.is_empty() && is_quiet(watch) {
             break;
         }
@@ -268,14 +271,12 @@ async fn settle(scenario: &Scenario, outside: &Instance, watch: &Watch, deadline
     }
 }
 
-async fn open_runs(outside: &Instance) -> Vec<String> {
-    match outside.factory.ledger.runs().await {
-        Ok(runs) => {
-            let open = runs.iter().filter(|entry| entry.status == ItemStatus::Open);
-            open.map(|entry| entry.key.to_string()).collect()
-        }
-        Err(error) => vec![error.to_string()],
-    }
+/// The runs that go on, and the wishes that nobody has answered.
+async fn unfinished(outside: &Instance) -> Result<Vec<String>, AzureError> {
+    let ledger = &outside.factory.ledger;
+    let runs = ledger.runs().await?.into_iter().filter(|entry| entry.status == ItemStatus::Open);
+    let runs = runs.map(|entry| entry.key);
+    Ok(runs.chain(ledger.wishes().await?).map(|key| key.to_string()).collect())
 }
 
 fn is_quiet(watch: &Watch) -> bool {
@@ -290,12 +291,7 @@ async fn replay(surroundings: &Surroundings, outside: &Instance, watch: &Arc<Wat
         return;
     }
     let before = (laws::standing(&watch.azure()), laws::ledger_hash(surroundings, outside).await);
-    let unanswered = unanswered(outside).await;
-    let is_known = |(_, body): &(Queue, Vec<u8>)| {
-        let message: Option<Value> = serde_json::from_slice(body).ok();
-        !message.is_some_and(|message| unanswered.contains(&without_number(message)))
-    };
-    let again: BTreeSet<(Queue, Vec<u8>)> = seen.messages.into_iter().filter(is_known).collect();
+    let again: BTreeSet<(Queue, Vec<u8>)> = seen.messages.into_iter().collect();
     watch.note(|| format!("{} messages come once more", again.len()));
     watch.judged(Law::Idempotence, again.len());
     for (number, (queue, body)) in again.into_iter().enumerate() {
@@ -314,23 +310,6 @@ async fn replay(surroundings: &Surroundings, outside: &Instance, watch: &Arc<Wat
     if before != after {
         watch.broken(Law::Idempotence, "a message that came once more, long after, changed something");
     }
-}
-
-/// The wishes to run a step again that still wait, because the message in which they waited was lost: nobody has answered them, so
-/// that they are granted when they come once more is right.
-async fn unanswered(outside: &Instance) -> Vec<Value> {
-    let lines = outside.factory.ledger.audit(usize::MAX).await.unwrap_or_default();
-    let waits = lines.into_iter().filter(|line| {
-        !line.settled && line.outcome.as_ref().is_some_and(|outcome| outcome.starts_with(WAITS))
-    });
-    waits.map(|line| without_number(line.message)).collect()
-}
-
-fn without_number(mut message: Value) -> Value {
-    if let Some(fields) = message.as_object_mut() {
-        fields.remove("attempt");
-    }
-    message
 }
 
 /// Realistic, but a story shall be few messages: VMs and copies are quick.

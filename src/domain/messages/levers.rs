@@ -125,6 +125,9 @@ pub struct Rerun {
 pub struct CancelRun {
     /// Who asks.
     pub by: Person,
+    /// Tells this asking from others: a run of which something was run again can be cancelled once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<AskingId>,
 }
 
 /// The body of `pin-image`.

@@ -129,7 +129,7 @@ fn the_id_tells_messages_apart_but_not_repetitions() {
 
 #[test]
 fn what_people_ask_for_says_who_asks() {
-    let cancel = Message::first(run(), Step::CancelRun(CancelRun { by: person() }));
+    let cancel = Message::first(run(), Step::CancelRun(CancelRun { by: person(), id: None }));
     let body = json!({"version": 1, "run": "commit-abc1234", "attempt": 1, "by": "anna"});
     assert_eq!((cancel.to_json(), cancel.by()), (body, Some(&person())));
     let delete = Message::first(run(), Step::DeleteVm(ImageStep { image_path: path("a.json") }));
@@ -247,7 +247,10 @@ fn any_message() -> impl Strategy<Value = Message> {
             .prop_map(|(image_path, lab)| Step::CopyImage(CopyImage { image_path, lab })),
         (path, prop::option::of(lab.clone()))
             .prop_map(|(image_path, lab)| Step::RetireImages(RetireImages { image_path, lab })),
-        Just(Step::CancelRun(CancelRun { by: person() })),
+        prop::option::of("[a-z0-9-]{1,64}").prop_map(|id| {
+            let id = id.map(|id| AskingId::parse(&id).unwrap());
+            Step::CancelRun(CancelRun { by: person(), id })
+        }),
         (lab, "[a-zA-Z0-9_()-]{1,80}", any::<bool>(), prop::option::of("[a-z0-9-]{1,64}"))
             .prop_map(|(lab, name, pin, id)| Step::PinImage(wish(lab, &name, pin, id.as_deref()))),
     ];

@@ -80,6 +80,22 @@ async fn send(factory: &Factory, lost: Vec<Message>, done: &mut Done) -> Result<
     Ok(factory.outbox.send(lost.into_iter().map(envelope).collect()).await?)
 }
 
+/// Sends again the wishes of people that wait in vain.
+pub(super) async fn repeat_wishes(
+    factory: &Factory,
+    lateness: &Lateness,
+    done: &mut Done,
+) -> Result<(), CleanupError> {
+    let mut lost = Vec::new();
+    for key in factory.ledger.wishes().await? {
+        let wish = factory.ledger.wish(&key).await;
+        let wish = done.note("a wish", wish).flatten();
+        let wish = wish.filter(|(message, due)| lateness.is_lost(message.queue(), *due));
+        lost.extend(wish.map(|(message, _)| message));
+    }
+    send(factory, lost, done).await
+}
+
 /// Reads the documents of the open items whose wake-up is late, and keeps no more of them than the messages that were lost.
 async fn lost_of_page<R: Record>(
     factory: &Factory,
