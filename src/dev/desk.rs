@@ -19,7 +19,7 @@ use crate::{
     azure::{Azure, AzureOptions, BlobAuthorization},
     domain::{Message, RunId, RunReason, messages},
     handler::ServiceBusOutbox,
-    ledger::Ledger,
+    ledger::{ItemStatus, Key, Ledger},
     report::RunReport,
     steps::{Envelope, Outbox as _},
 };
@@ -70,6 +70,12 @@ impl Desk {
     /// If the ledger cannot be read.
     pub async fn look(&self, run: &RunId) -> anyhow::Result<Option<RunReport>> {
         Ok(RunReport::read(&self.ledger, run).await?)
+    }
+
+    /// Whether a run is known to have ended.
+    pub async fn has_ended(&self, run: &RunId) -> bool {
+        let status = self.ledger.status(&Key::run(run)).await;
+        matches!(status, Ok(Some(ItemStatus::Succeeded | ItemStatus::Failed)))
     }
 
     /// Closes its connections.

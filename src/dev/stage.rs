@@ -28,7 +28,7 @@ use crate::{
     report::{RunReport, Status},
 };
 
-/// How often it is looked how the run stands (real time).
+/// How often it is looked whether the run has ended, and at most how often how it stands (real time).
 const LOOK: Duration = Duration::from_millis(500);
 /// Between two looks at least so many times as long as a look takes.
 const REST: u32 = 10;
@@ -161,7 +161,7 @@ impl Stage {
                 bail!("the run did not end within {} minutes", LONGEST_RUN.as_secs() / 60);
             }
             // A look at a large run reads very many documents: most of the time is for the run itself.
-            tokio::time::sleep(LOOK.max(REST * looked.elapsed())).await;
+            rest(&self.desk, run, REST * looked.elapsed()).await;
         }
     }
 
@@ -216,4 +216,15 @@ fn app_settings(
         (CLOCK_VARIABLE, clock.to_string()),
     ];
     settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Rests so long, or until the run has ended: one document tells.
+async fn rest(desk: &Desk, run: &RunId, most: Duration) {
+    let begun = Instant::now();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if begun.elapsed() >= most || desk.has_ended(run).await {
+            return;
+        }
+    }
 }
