@@ -49,7 +49,7 @@ pub use row::Row;
 
 use crate::{
     azure::{AzureError, BlobItem, BlobPages, Condition, Container, ETag, ErrorKind},
-    domain::{ConfigurationFiles, LabId, Queue, RunId, VmName, names::lab_hash},
+    domain::{ConfigurationFiles, LabId, Message, Queue, RunId, VmName, names::lab_hash},
 };
 
 /// The code of a document that is there but is not what this program writes.
@@ -141,6 +141,10 @@ impl Key {
     }
     fn row(subscription_id: &str) -> Self {
         Self(format!("rows/{}.json", subscription_id.to_ascii_lowercase()))
+    }
+    /// The document in this folder about a message, by its content: the same message is the same document, whatever its number.
+    fn of_message(folder: &str, message: &Message) -> Self {
+        Self(format!("{folder}{}-{}.json", message.queue(), message.content_hash()))
     }
     fn definition(run: &RunId, vm: &VmName) -> Self {
         Self(format!("definitions/{run}/{vm}.json"))
@@ -264,6 +268,36 @@ impl Ledger {
         Ok(Some((parse(key, &bytes)?, etag)))
     }
 
+    /// Writes a document that has no metadata.
+    async fn put<T: Serialize>(
+        &self,
+        key: &Key,
+        document: &T,
+        condition: Condition,
+    ) -> Result<ETag, AzureError> {
+        self.put_with(key, document, &BTreeMap::new(), condition).await
+    }
+
+    /// Writes a document with what a listing shows of it.
+    async fn put_with<T: Serialize>(
+        &self,
+        key: &Key,
+        document: &T,
+        metadata: &BTreeMap<String, String>,
+        condition: Condition,
+    ) -> Result<ETag, AzureError> {
+        let bytes = serde_json::to_vec(document).map_err(|error| malformed(key, &error))?;
+        self.container.put(&key.0, bytes, metadata, condition).await
+    }
+
+    /// Writes a document once; answers what was written first, whoever did it.
+    async fn keep<T: Serialize + DeserializeOwned>(&self, key: &Key, document: T) -> Result<T, AzureError> {
+        if created(self.put(key, &document, Condition::IfMissing).await)? {
+            return Ok(document);
+        }
+        Ok(self.document(key).await?.ok_or_else(|| missing(key))?.0)
+    }
+
     /// How an item stands, without reading its document; `None` if it is not there.
     ///
     /// # Errors
@@ -329,7 +363,6 @@ impl Ledger {
         record: &R,
         condition: Condition,
     ) -> Result<ETag, AzureError> {
-        let bytes = serde_json::to_vec(record).map_err(|error| malformed(key, &error))?;
         let mut metadata = BTreeMap::from([(STATUS.to_owned(), record.status().word().to_owned())]);
         let mut put = |name: &str, value: Option<String>| {
             metadata.extend(value.map(|value| (name.to_owned(), value)));
@@ -340,7 +373,7 @@ impl Ledger {
         put(ENDED_AT, record.ended_at().and_then(|at| at.format(&Rfc3339).ok()));
         put(COPIES, record.copies().map(|number| number.to_string()));
         put(CALLED_OFF, record.call_off_kind().map(|kind| kind.word().to_owned()));
-        self.container.put(&key.0, bytes, &metadata, condition).await
+        self.put_with(key, record, &metadata, condition).await
     }
 
     /// All runs, newest last as far as their ids sort so.
@@ -411,12 +444,10 @@ impl Ledger {
     /// # Errors
     /// If Blob Storage refuses.
     pub async fn note_sweep(&self, run: &RunId, sweep: &Sweep) -> Result<(), AzureError> {
-        let key = Key::sweep(run);
-        let bytes = serde_json::to_vec(sweep).map_err(|error| malformed(&key, &error))?;
         let status = if sweep.left.is_empty() { ItemStatus::Succeeded } else { ItemStatus::Open };
         let metadata = BTreeMap::from([(STATUS.to_owned(), status.word().to_owned())]);
         // There is one timer: nobody else writes this, and what is lost is looked at twice.
-        self.container.put(&key.0, bytes, &metadata, Condition::None).await?;
+        self.put_with(&Key::sweep(run), sweep, &metadata, Condition::None).await?;
         Ok(())
     }
 
@@ -469,8 +500,7 @@ impl Ledger {
         let key = Key::configuration(run);
         let pinned: BTreeMap<&str, Pinned> =
             files.files.iter().map(|(path, content)| (path.as_str(), Pinned::of(content))).collect();
-        let bytes = serde_json::to_vec(&pinned).map_err(|error| malformed(&key, &error))?;
-        created(self.container.put(&key.0, bytes, &BTreeMap::new(), Condition::IfMissing).await)?;
+        created(self.put(&key, &pinned, Condition::IfMissing).await)?;
         self.pinned_configuration(run).await?.ok_or_else(|| missing(&key))
     }
 

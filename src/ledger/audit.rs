@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{Condition, Key, Ledger, created, malformed};
+use super::{Condition, Key, Ledger, created};
 use crate::{azure::AzureError, domain::Message};
 
 /// The folder of these documents. They are kept when their run is forgotten.
@@ -52,11 +52,6 @@ impl AuditLine {
     }
 }
 
-fn key(message: &Message) -> Key {
-    // By its content: the same message is the same line, however often it comes.
-    Key(format!("{FOLDER}{}-{}.json", message.queue(), message.content_hash()))
-}
-
 impl Ledger {
     /// Writes down what a person asked for, once; does nothing for a message that no person sent. Answers the line of an
     /// earlier copy of the message.
@@ -69,7 +64,7 @@ impl Ledger {
         now: OffsetDateTime,
     ) -> Result<Option<AuditLine>, AzureError> {
         let Some(line) = AuditLine::of(message, now) else { return Ok(None) };
-        let key = key(message);
+        let key = Key::of_message(FOLDER, message);
         if created(self.put_line(&key, &line, Condition::IfMissing).await)? {
             return Ok(None);
         }
@@ -86,7 +81,7 @@ impl Ledger {
         outcome: &str,
         settled: bool,
     ) -> Result<(), AzureError> {
-        let key = key(message);
+        let key = Key::of_message(FOLDER, message);
         let Some((line, _)) = self.document::<AuditLine>(&key).await? else { return Ok(()) };
         if line.settled || (line.settled == settled && line.outcome.as_deref() == Some(outcome)) {
             return Ok(());
@@ -102,9 +97,8 @@ impl Ledger {
         line: &AuditLine,
         condition: Condition,
     ) -> Result<crate::azure::ETag, AzureError> {
-        let bytes = serde_json::to_vec(line).map_err(|error| malformed(key, &error))?;
         let at = line.at.format(&Rfc3339).unwrap_or_default();
-        self.container.put(&key.0, bytes, &BTreeMap::from([(AT.to_owned(), at)]), condition).await
+        self.put_with(key, line, &BTreeMap::from([(AT.to_owned(), at)]), condition).await
     }
 
     /// What people asked for, newest first, at most `most` lines.

@@ -1,11 +1,9 @@
 //! Queues whose messages wait long before anyone takes them.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Condition, Key, Ledger, malformed};
+use super::{Condition, Key, Ledger};
 use crate::{azure::AzureError, domain::Queue};
 
 /// The folder of these documents, one for each such queue.
@@ -32,8 +30,7 @@ impl Ledger {
     /// If Blob Storage refuses.
     pub async fn note_backlog(&self, backlog: &Backlog) -> Result<(), AzureError> {
         let key = Key(format!("{FOLDER}{}.json", backlog.queue));
-        let bytes = serde_json::to_vec(backlog).map_err(|error| malformed(&key, &error))?;
-        self.container.put(&key.0, bytes, &BTreeMap::new(), Condition::None).await?;
+        self.put(&key, backlog, Condition::None).await?;
         Ok(())
     }
 

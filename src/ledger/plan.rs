@@ -2,12 +2,12 @@
 //!
 //! Whoever plans first decides for all who plan the same run: a plan that is there stays.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Condition, Kept, Key, Ledger, created, malformed, missing};
+use super::{Condition, Kept, Key, Ledger};
 use crate::{
     azure::{AzureError, ErrorKind},
     domain::{
@@ -175,14 +175,6 @@ impl Ledger {
         self.keep(key, plan).await
     }
 
-    async fn keep<T: Serialize + DeserializeOwned>(&self, key: &Key, value: T) -> Result<T, AzureError> {
-        let bytes = serde_json::to_vec(&value).map_err(|error| malformed(key, &error))?;
-        if created(self.container.put(&key.0, bytes, &BTreeMap::new(), Condition::IfMissing).await)? {
-            return Ok(value);
-        }
-        Ok(self.document(key).await?.ok_or_else(|| missing(key))?.0)
-    }
-
     /// The line as it stands after `change`, which answers whether there is something to write.
     ///
     /// # Errors
@@ -197,9 +189,8 @@ impl Ledger {
             None => (Line::default(), None),
         };
         if change(&mut line) {
-            let bytes = serde_json::to_vec(&line).map_err(|error| malformed(&key, &error))?;
             let condition = etag.map_or(Condition::IfMissing, Condition::IfMatch);
-            let written = self.container.put(&key.0, bytes, &BTreeMap::new(), condition).await;
+            let written = self.put(&key, &line, condition).await;
             written.map_err(|error| match error.is_precondition() {
                 true => AzureError { kind: ErrorKind::Transient { retry_after: None }, ..error },
                 false => error,

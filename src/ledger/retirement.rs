@@ -1,11 +1,9 @@
 //! Whether a run may retire images in a lab: weighed once for each run and lab, and the same for all who ask later.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Condition, Key, Ledger, created, malformed, missing};
+use super::{Key, Ledger};
 use crate::{azure::AzureError, domain::LabId};
 
 /// What a run would do to a lab, and whether it may.
@@ -43,10 +41,6 @@ impl Ledger {
     /// # Errors
     /// If Blob Storage refuses.
     pub async fn keep_retirement(&self, key: &Key, weighed: &Retirement) -> Result<Retirement, AzureError> {
-        let bytes = serde_json::to_vec(weighed).map_err(|error| malformed(key, &error))?;
-        if created(self.container.put(&key.0, bytes, &BTreeMap::new(), Condition::IfMissing).await)? {
-            return Ok(weighed.clone());
-        }
-        self.retirement(key).await?.ok_or_else(|| missing(key))
+        self.keep(key, weighed.clone()).await
     }
 }

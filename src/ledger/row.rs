@@ -1,11 +1,9 @@
 //! The rows in which large runs wait for Resource Manager: one for each subscription, whatever run they are of.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Condition, ETag, Key, Ledger, malformed};
+use super::{Condition, ETag, Key, Ledger};
 use crate::azure::AzureError;
 
 /// How far the places of a row are given away.
@@ -36,9 +34,7 @@ impl Ledger {
         row: Row,
         read: Option<ETag>,
     ) -> Result<ETag, AzureError> {
-        let key = Key::row(subscription_id);
-        let bytes = serde_json::to_vec(&row).map_err(|error| malformed(&key, &error))?;
         let condition = read.map_or(Condition::IfMissing, Condition::IfMatch);
-        self.container.put(&key.0, bytes, &BTreeMap::new(), condition).await
+        self.put(&Key::row(subscription_id), &row, condition).await
     }
 }

@@ -1,7 +1,5 @@
 //! What people asked for and nobody has answered yet.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -25,21 +23,14 @@ struct Waiting {
     due: OffsetDateTime,
 }
 
-fn key(message: &Message) -> Key {
-    // By its content: the same wish is the same document, whatever its message's number.
-    Key(format!("{FOLDER}{}-{}.json", message.queue(), message.content_hash()))
-}
-
 impl Ledger {
     /// Keeps a wish whose message is to come at this moment, over what was kept of it before.
     ///
     /// # Errors
     /// If Blob Storage refuses.
     pub async fn keep_wish(&self, message: &Message, due: OffsetDateTime) -> Result<(), AzureError> {
-        let key = key(message);
         let waiting = Waiting { queue: message.queue(), message: message.to_json(), due };
-        let bytes = serde_json::to_vec(&waiting).map_err(|error| malformed(&key, &error))?;
-        self.container.put(&key.0, bytes, &BTreeMap::new(), Condition::None).await?;
+        self.put(&Key::of_message(FOLDER, message), &waiting, Condition::None).await?;
         Ok(())
     }
 
@@ -48,7 +39,7 @@ impl Ledger {
     /// # Errors
     /// If Blob Storage refuses.
     pub async fn forget_wish(&self, message: &Message) -> Result<(), AzureError> {
-        self.container.delete(&key(message).0).await?;
+        self.container.delete(&Key::of_message(FOLDER, message).0).await?;
         Ok(())
     }
 
