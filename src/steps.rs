@@ -54,6 +54,7 @@ use backlog::Backlogs;
 pub use lab_storage::KeyedAccounts;
 use lab_storage::LabStorages;
 use turnstile::Turnstile;
+use wish::Wish;
 
 /// From this delivery on a message is not given back because what follows it cannot be sent: a host delivers it again at once,
 /// and after the tenth time (`maxDeliveryCount`) it would be a dead letter although the ledger has its turn.
@@ -142,11 +143,13 @@ impl Factory {
     async fn take(&self, message: &Message) -> Result<Told, StepError> {
         let build = |path| Key::build(&message.run, &VmName::derive(&message.run, path));
         let copy = |path, lab| Key::copy(&message.run, &VmName::derive(&message.run, path), lab);
-        if message.rerun.is_some() {
-            return Box::pin(wish::take(self, message)).await;
+        let wish = |wish| Box::pin(wish::take(self, message, wish));
+        if let Some(rerun) = &message.rerun {
+            return wish(Wish::Rerun(rerun)).await;
         }
         match &message.step {
-            Step::CancelRun(_) | Step::PinImage(_) => Box::pin(wish::take(self, message)).await,
+            Step::CancelRun(cancel) => wish(Wish::Cancel(cancel)).await,
+            Step::PinImage(pin) => wish(Wish::Pin(pin)).await,
             Step::StartRun(start) => start_run::handle(self, message, start).await,
             Step::CreateVm(step) => {
                 turn::take(self, &create_vm::CreateVm, &build(&step.image_path), message).await

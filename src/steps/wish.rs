@@ -9,7 +9,7 @@ use super::{Factory, StepError, Told, cancel_run, pin_image, rerun, turn};
 use crate::{
     domain::{
         Message,
-        messages::{AskingId, Step},
+        messages::{AskingId, CancelRun, PinImage, Rerun, Step},
     },
     ledger::AuditLine,
 };
@@ -35,6 +35,17 @@ impl Answer {
     }
 }
 
+/// What a person wishes.
+#[derive(Clone, Copy, Debug)]
+pub enum Wish<'a> {
+    /// That a step is run again.
+    Rerun(&'a Rerun),
+    /// That a run ends.
+    Cancel(&'a CancelRun),
+    /// That an image is kept, or no longer.
+    Pin(&'a PinImage),
+}
+
 /// Whether a message is a wish. A run that a person starts is none: it has a document of its own, and a report.
 pub fn is_wish(message: &Message) -> bool {
     message.rerun.is_some() || matches!(message.step, Step::CancelRun(_) | Step::PinImage(_))
@@ -44,7 +55,7 @@ pub fn is_wish(message: &Message) -> bool {
 ///
 /// # Errors
 /// If the ledger refuses for good, or a message cannot be sent.
-pub async fn take(factory: &Factory, message: &Message) -> Result<Told, StepError> {
+pub async fn take(factory: &Factory, message: &Message, wish: Wish<'_>) -> Result<Told, StepError> {
     // Before anything is done: nothing is done that is not on record.
     match factory.ledger.note_asked(message, factory.clock.now()).await {
         Ok(Some(AuditLine { settled: true, outcome, .. })) => {
@@ -57,9 +68,13 @@ pub async fn take(factory: &Factory, message: &Message) -> Result<Told, StepErro
     if let Err(error) = factory.ledger.keep_wish(message, factory.clock.now()).await {
         return turn::later(factory, message, &error).await;
     }
-    let answer = answer(factory, message).await?;
-    let is_settled = matches!(answer, Answer::Settled(_));
-    let (Answer::Given(told) | Answer::Settled(told) | Answer::Waits(told)) = &answer;
+    let answer = match wish {
+        Wish::Rerun(rerun) => rerun::handle(factory, message, rerun).await,
+        Wish::Cancel(cancel) => cancel_run::handle(factory, message, cancel).await,
+        Wish::Pin(pin) => pin_image::handle(factory, message, pin).await,
+    }?;
+    let (is_settled, waits) = (matches!(answer, Answer::Settled(_)), matches!(answer, Answer::Waits(_)));
+    let (Answer::Given(told) | Answer::Settled(told) | Answer::Waits(told)) = answer;
     match factory.ledger.note_outcome(message, &told.0, is_settled).await {
         // A later copy of the message must not do it, once things stand otherwise.
         Err(error) if is_settled => return turn::later(factory, message, &error).await,
@@ -67,23 +82,10 @@ pub async fn take(factory: &Factory, message: &Message) -> Result<Told, StepErro
         Err(error) => warn!(%error, "what came of it is not noted"),
         Ok(()) => {}
     }
-    match answer {
-        Answer::Waits(told) => Ok(told),
-        Answer::Given(told) | Answer::Settled(told) => {
-            forget(factory, message).await;
-            Ok(told)
-        }
+    if !waits {
+        forget(factory, message).await;
     }
-}
-
-async fn answer(factory: &Factory, message: &Message) -> Result<Answer, StepError> {
-    match (&message.rerun, &message.step) {
-        (Some(rerun), _) => rerun::handle(factory, message, rerun).await,
-        (None, Step::CancelRun(cancel)) => cancel_run::handle(factory, message, cancel).await,
-        (None, Step::PinImage(pin)) => pin_image::handle(factory, message, pin).await,
-        // No wish: see `is_wish`.
-        _ => Ok(Answer::Given(factory.take(message).await?)),
-    }
+    Ok(told)
 }
 
 /// An answered wish that stays in the ledger comes once more, and is told the same.
