@@ -11,14 +11,17 @@ use image_factory::{
     dev::outcome::Outcome,
     domain::{
         Message, Queue, RunReason, VmName,
-        messages::{AskingId, CancelRun, ImageStep, Person, Rerun, StartRun, Step},
+        messages::{AskingId, CancelRun, ImageStep, Person, StartRun, Step},
     },
     ledger::{CallOffReason, CalledOff},
     report::Status,
     steps::{Envelope, call_off},
 };
 
-use crate::factory::{Factory, Files, LINUX, ORIGIN, Unkind, image, scenario};
+use crate::{
+    factory::{Factory, Files, LINUX, ORIGIN, Unkind, image, scenario},
+    rerunning::ask_of,
+};
 
 /// A run of [`Files::new`] takes less than an hour: some moments are after its end.
 const LONGEST: u64 = 60;
@@ -153,8 +156,7 @@ fn what_is_run_again_after_a_run_was_cancelled_is_cancelled_by_another_wish_and_
             assert_eq!(outcome.run.run.status, Status::Cancelled);
 
             let step = Step::CreateVm(ImageStep { image_path: LINUX.parse().unwrap() });
-            let rerun = Rerun { id: AskingId::parse("anew").unwrap(), by: Person::parse("anna").unwrap() };
-            let again = Message { rerun: Some(rerun), ..Message::first(Factory::run_id("first"), step) };
+            ask_of(&factory, &Factory::run_id("first"), step, "anew").await;
             // Duplicate detection would swallow a copy with the same MessageId, but not for ever.
             let cancel = Envelope {
                 recovery: Some("late".to_owned()),
@@ -163,7 +165,7 @@ fn what_is_run_again_after_a_run_was_cancelled_is_cancelled_by_another_wish_and_
                     factory.host.clock().now() + Duration::from_secs(120),
                 )
             };
-            factory.host.factory.outbox.send(vec![Envelope::now(again), cancel]).await.unwrap();
+            factory.host.factory.outbox.send(vec![cancel]).await.unwrap();
             factory.settle().await;
             let outcome = factory.outcome(&Factory::run_id("first")).await;
             assert_eq!(outcome.run.run.status, status, "{id}");

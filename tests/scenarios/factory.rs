@@ -729,6 +729,19 @@ pub fn answer(status: u16, body: Value) -> HttpEffect {
     HttpEffect::Answer { status, headers: Vec::new(), body: body.to_string() }
 }
 
+/// Resource Manager has taken as many calls as it takes at a time; it asks to wait so many seconds, if it says so.
+pub fn throttled(retry_after: Option<u32>) -> HttpEffect {
+    HttpEffect::Answer {
+        status: 429,
+        headers: retry_after
+            .map(|seconds| ("Retry-After".to_owned(), seconds.to_string()))
+            .into_iter()
+            .collect(),
+        body: json!({"error": {"code": "SubscriptionRequestsThrottled", "message": "Slow down."}})
+            .to_string(),
+    }
+}
+
 /// Runs a scenario under virtual time.
 pub fn scenario<F: Future<Output = ()>>(scenario: F) {
     let runtime =

@@ -41,7 +41,7 @@ fn retire_images() -> Step {
     Step::RetireImages(RetireImages { image_path: LINUX.parse().unwrap(), lab: Some(data()) })
 }
 
-async fn ask_of(factory: &Factory, run: &RunId, step: Step, id: &str) {
+pub async fn ask_of(factory: &Factory, run: &RunId, step: Step, id: &str) {
     let rerun = Rerun { id: AskingId::parse(id).unwrap(), by: Person::parse("anna").unwrap() };
     let message = Message { rerun: Some(rerun), ..Message::first(run.clone(), step) };
     factory.host.factory.outbox.send(vec![Envelope::now(message)]).await.unwrap();

@@ -21,7 +21,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::factory::{
     DATA, Factory, Files, LINUX, ORIGIN, OTHER_SUBSCRIPTION, SUBSCRIPTION, WEB, WINDOWS, answer, http_fault,
-    image, lab, scenario, team_lab,
+    image, lab, scenario, team_lab, throttled,
 };
 
 /// The run that made all older images.
@@ -220,11 +220,7 @@ fn of_a_crowd_who_is_refused_in_its_turn_takes_another_place_in_the_row() {
         files.labs = names.iter().map(|name| lab(SUBSCRIPTION, name)).collect();
         let factory = Factory::new(&files).await;
         names.iter().for_each(|name| add_images(&factory, (SUBSCRIPTION, name), LINUX, 1));
-        let busy = HttpEffect::Answer {
-            status: 429,
-            headers: vec![("Retry-After".to_owned(), RETRY_AFTER.to_string())],
-            body: json!({"error": {"code": "SubscriptionRequestsThrottled"}}).to_string(),
-        };
+        let busy = throttled(Some(RETRY_AFTER));
         // The plan lists the lab's formulas first, then the brake, then the copy whose turn it is.
         factory.http_faults([http_fault(Some("GET"), "/labs/team-050/formulas", 2, 1, busy)]);
         let outcome = factory.run().await;

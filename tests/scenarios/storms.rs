@@ -7,23 +7,11 @@ use azure_sim::fault::{HttpEffect, HttpFault};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::json;
 
-use crate::factory::{Factory, Files, answer, http_fault, scenario};
+use crate::factory::{Factory, Files, answer, http_fault, scenario, throttled};
 
 const RESOURCE_MANAGER: &str = "https://management.azure.com";
 const BLOBS: &str = ".blob.core.windows.net";
 const LEDGER: &str = "imagefactoryledger";
-
-fn throttled(retry_after: Option<u32>) -> HttpEffect {
-    HttpEffect::Answer {
-        status: 429,
-        headers: retry_after
-            .map(|seconds| ("Retry-After".to_owned(), seconds.to_string()))
-            .into_iter()
-            .collect(),
-        body: json!({"error": {"code": "SubscriptionRequestsThrottled", "message": "Slow down."}})
-            .to_string(),
-    }
-}
 
 fn server_busy() -> HttpEffect {
     HttpEffect::Answer {
