@@ -215,6 +215,8 @@ pub struct RetiredLine {
     pub lab_name: String,
     /// The image.
     pub image_name: String,
+    /// The definition that both it and its successor are of.
+    pub image_path: ImagePath,
 }
 
 /// An older image that stays.
@@ -297,6 +299,7 @@ impl RunReport {
                 retired.extend(names.map(|name| RetiredLine {
                     lab_name: lab.lab_name().to_owned(),
                     image_name: name.clone(),
+                    image_path: plan.image_path.clone(),
                 }));
                 let mut line = lab_line(lab, copy.as_ref());
                 settle(&mut line.status);

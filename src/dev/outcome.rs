@@ -13,8 +13,11 @@ use time::OffsetDateTime;
 
 use crate::{
     domain::{LabId, RUN_TAG},
-    report::{ImageLine, LabLine, RunReport},
+    report::{ImageLine, LabLine, RetiredLine, RunReport},
 };
+
+/// The reads of a copy before it is registered, at least: whether its image is there already.
+const READS_TO_REGISTER: f64 = 1.0;
 
 /// The report of `dev` and `simulate`. Stable; more keys may be added.
 #[derive(Debug, Serialize)]
@@ -139,57 +142,87 @@ fn leftovers(run: &RunReport, state: &State) -> Leftovers {
 
 /// The longest time that one of Resource Manager's token buckets needed for the calls that it took, from the run's beginning.
 fn budget_bound(run: &RunReport, log: &Log, budgets: &[Budget]) -> f64 {
-    let ready = ready(run, log);
+    let soonest = soonest(run, log);
     let needed = |budget: &Budget| {
-        let ready = ready.get(&budget.subscription_id.to_ascii_lowercase());
-        time_needed(budget, run.run.started_at, ready.map_or(&[], Vec::as_slice))
+        let copies = soonest.get(&budget.subscription_id.to_ascii_lowercase());
+        time_needed(budget, run.run.started_at, copies.map_or(&[], Vec::as_slice))
     };
     budgets.iter().map(needed).fold(0.0, f64::max)
 }
 
+/// When a copy can be so far at the soonest, in seconds from the run's beginning: however many calls Azure took.
+#[derive(Clone, Copy, Debug)]
+struct Soonest {
+    /// Its VHD is complete: it can be registered.
+    complete: f64,
+    /// Its image stands: it can be found, and older ones can retire.
+    stands: f64,
+}
+
 /// How long after `started` a bucket can have let all its calls through: as many at once as it holds, then so many a second. None
-/// comes before its first, and in a lab's subscription none that a copy costs before that copy is `ready` (soonest first). The
-/// few calls of planning are taken for the copies'. Zero where the bucket held them all at once.
-fn time_needed(budget: &Budget, started: OffsetDateTime, ready: &[f64]) -> f64 {
+/// comes before its first. Of a lab's subscription each copy costs the same part: what registers it comes when its VHD is complete, and
+/// all else once its image stands. The few calls of planning are taken for the copies'. Zero where the bucket held them all at once.
+fn time_needed(budget: &Budget, started: OffsetDateTime, copies: &[Soonest]) -> f64 {
     let taken = budget.taken as f64;
     if taken <= budget.bucket {
         return 0.0;
     }
     let time = |calls: f64| (calls - budget.bucket).max(0.0) / budget.per_second;
     let first = (budget.since - started).as_seconds_f64().max(0.0);
-    let of_each = taken / ready.len().max(1) as f64;
-    let from = |(before, at): (usize, &f64)| at + time((ready.len() - before) as f64 * of_each);
-    ready.iter().enumerate().map(from).fold(first + time(taken), f64::max)
+    let of_each = taken / copies.len().max(1) as f64;
+    let to_register = of_each.min(match budget.kind.as_str() {
+        "reads" => READS_TO_REGISTER,
+        "deletes" => 0.0,
+        _ => of_each,
+    });
+    let calls = |copy: &Soonest| [(copy.complete, to_register), (copy.stands, of_each - to_register)];
+    let mut released: Vec<(f64, f64)> =
+        copies.iter().flat_map(calls).filter(|(_, calls)| *calls > 0.0).collect();
+    released.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let mut since_then = 0.0;
+    let from = |(at, calls): (f64, f64)| {
+        since_then += calls;
+        at + time(since_then)
+    };
+    released.into_iter().map(from).fold(first + time(taken), f64::max)
 }
 
-/// By subscription, the times from the run's beginning at which its copies' VHDs can be complete, soonest first.
-fn ready(run: &RunReport, log: &Log) -> BTreeMap<String, Vec<f64>> {
-    let mut ready = BTreeMap::<String, Vec<f64>>::new();
+/// By subscription, when its copies can be how far.
+fn soonest(run: &RunReport, log: &Log) -> BTreeMap<String, Vec<Soonest>> {
+    let mut soonest = BTreeMap::<String, Vec<Soonest>>::new();
     for image in &run.images {
         let captured = captured(image, log);
         for lab in &image.labs {
-            let of_subscription = ready.entry(lab.subscription_id.to_ascii_lowercase()).or_default();
-            of_subscription.push(captured + copied(image, lab, log));
+            let complete = captured + copied(image, lab, log);
+            let of_subscription = soonest.entry(lab.subscription_id.to_ascii_lowercase()).or_default();
+            of_subscription.push(Soonest { complete, stands: complete + registered(lab, log) });
         }
     }
-    ready.values_mut().for_each(|times| times.sort_by(f64::total_cmp));
-    ready
+    soonest
 }
 
 /// The longest chain of work, each piece as long as Azure worked on it: VM → disk access → VHD → and then either the VM's
-/// deletion, or for each lab VHD → custom image → retirement of the older ones. Waiting, calls and messages are not in it.
+/// deletion, or for each lab VHD → custom image → deletion of the older ones. Waiting, calls and messages are not in it.
 fn critical_path(run: &RunReport, log: &Log) -> f64 {
-    run.images.iter().map(|image| longest_chain(image, log)).fold(0.0, f64::max)
+    let mut retired = BTreeMap::<_, Vec<&RetiredLine>>::new();
+    for line in &run.retired {
+        retired.entry((line.image_path.clone(), line.lab_name.as_str())).or_default().push(line);
+    }
+    let chain = |image: &ImageLine| {
+        let deleted = |lab: &LabLine| {
+            let retired = retired.get(&(image.image_path.clone(), lab.lab_name.as_str()));
+            retired.map_or(0.0, |retired| deleted(lab, retired, log))
+        };
+        longest_chain(image, deleted, log)
+    };
+    run.images.iter().map(chain).fold(0.0, f64::max)
 }
 
-fn longest_chain(image: &ImageLine, log: &Log) -> f64 {
+fn longest_chain(image: &ImageLine, deleted: impl Fn(&LabLine) -> f64, log: &Log) -> f64 {
     let vm = image.vm_name.as_str();
     let deletion =
         log.of_name(WorkKind::VirtualMachineDeletion, vm) + log.longest(WorkKind::DeploymentDeletion, vm);
-    let labs = image.labs.iter().map(|lab| {
-        let id = lab.custom_image_id.as_deref().unwrap_or_default();
-        copied(image, lab, log) + log.of_subject(WorkKind::CustomImage, id)
-    });
+    let labs = image.labs.iter().map(|lab| copied(image, lab, log) + registered(lab, log) + deleted(lab));
     captured(image, log) + labs.fold(deletion, f64::max)
 }
 
@@ -206,6 +239,22 @@ fn copied(image: &ImageLine, lab: &LabLine, log: &Log) -> f64 {
     let lab_id = LabId::new(&lab.subscription_id, lab.resource_group.as_deref(), &lab.lab_name);
     let vhd = lab_id.map(|lab| image.image_name.target_vhd_blob(&lab)).unwrap_or_default();
     log.of_name(WorkKind::BlobCopy, &vhd)
+}
+
+/// The work until its image stands in a lab, once the VHD does.
+fn registered(lab: &LabLine, log: &Log) -> f64 {
+    log.of_subject(WorkKind::CustomImage, lab.custom_image_id.as_deref().unwrap_or_default())
+}
+
+/// The work until the older images are gone from a lab, once the new one stands.
+fn deleted(lab: &LabLine, retired: &[&RetiredLine], log: &Log) -> f64 {
+    let Some((images, _)) = lab.custom_image_id.as_deref().and_then(|id| id.rsplit_once('/')) else {
+        return 0.0;
+    };
+    let work = |line: &&RetiredLine| {
+        log.of_subject(WorkKind::CustomImageDeletion, &format!("{images}/{}", line.image_name))
+    };
+    retired.iter().map(work).fold(0.0, f64::max)
 }
 
 /// The work log, to look things up in: at 100,000 copies a search through it for each would not end.
@@ -263,11 +312,11 @@ mod tests {
 
     const STARTED: OffsetDateTime = datetime!(2026-11-22 13:00 UTC);
 
-    fn budget(taken: u64) -> Budget {
+    fn budget(kind: &str, taken: u64) -> Budget {
         Budget {
             subscription_id: "s".to_owned(),
             principal: "p".to_owned(),
-            kind: "reads".to_owned(),
+            kind: kind.to_owned(),
             taken,
             refused: 0,
             since: STARTED + time::Duration::seconds(5),
@@ -278,21 +327,42 @@ mod tests {
 
     #[test]
     fn a_bucketful_needs_no_time_and_more_needs_it_from_the_first_call_on() {
-        assert_eq!(time_needed(&budget(250), STARTED, &[]), 0.0);
-        assert_eq!(time_needed(&budget(2750), STARTED, &[]), 105.0);
+        assert_eq!(time_needed(&budget("reads", 250), STARTED, &[]), 0.0);
+        assert_eq!(time_needed(&budget("reads", 2750), STARTED, &[]), 105.0);
+    }
+
+    /// Copies whose image stands as soon as the VHD is complete.
+    fn at_once(complete: f64) -> Soonest {
+        Soonest { complete, stands: complete }
     }
 
     #[test]
     fn calls_for_copies_cannot_come_before_the_copies_are_ready() {
-        let at_once = [1000.0; 1000];
-        assert_eq!(time_needed(&budget(2750), STARTED, &at_once), 1100.0);
+        let reads = budget("reads", 2750);
+        let together = [at_once(1000.0); 1000];
+        assert_eq!(time_needed(&reads, STARTED, &together), 1100.0);
         // The first tenth is early: what remains comes from 1,000 s on, and the bucket is full by then.
-        let mut early = at_once;
-        early[..100].fill(10.0);
-        assert_eq!(time_needed(&budget(2750), STARTED, &early), 1000.0 + (900.0 * 2.75 - 250.0) / 25.0);
+        let mut early = together;
+        early[..100].fill(at_once(10.0));
+        assert_eq!(time_needed(&reads, STARTED, &early), 1000.0 + (900.0 * 2.75 - 250.0) / 25.0);
         // One that is late by itself is nothing that a budget is to blame for: the critical path tells of it.
-        let mut late = at_once;
-        late[999] = 5000.0;
-        assert_eq!(time_needed(&budget(2750), STARTED, &late), 5000.0);
+        let mut late = together;
+        late[999] = at_once(5000.0);
+        assert_eq!(time_needed(&reads, STARTED, &late), 5000.0);
+    }
+
+    #[test]
+    fn what_is_asked_of_an_image_cannot_come_before_it_stands() {
+        let needed = |kind, taken, stands| {
+            let copies = [Soonest { complete: 1000.0, stands }; 1000];
+            time_needed(&budget(kind, taken), STARTED, &copies)
+        };
+        // One read of each comes before its registration, and 1.75 when the image stands.
+        assert_eq!(needed("reads", 2750, 1200.0), 1200.0 + (1750.0 - 250.0) / 25.0);
+        // Where the first ones take longer than that, all of them together are what counts.
+        assert_eq!(needed("reads", 2750, 1010.0), 1000.0 + (2750.0 - 250.0) / 25.0);
+        // A write registers an image; only when it stands are others deleted for it.
+        assert_eq!(needed("writes", 1000, 1200.0), 1000.0 + (1000.0 - 250.0) / 25.0);
+        assert_eq!(needed("deletes", 1000, 1200.0), 1200.0 + (1000.0 - 250.0) / 25.0);
     }
 }

@@ -140,6 +140,7 @@ fn run_record(builds: usize, labs: usize) -> RunRecord {
         builds: vec![build; builds],
         unchanged: Vec::new(),
         labs: (0..labs).map(|number| lab(&format!("a-lab-{number}"))).collect(),
+        retired: Default::default(),
         called_off: None,
         steps: BTreeMap::new(),
     }

@@ -12,6 +12,7 @@ use super::{
     progress::{self, CopyStands},
     tags,
     turn::{self, ItemStep, Next, TakenBack},
+    turnstile::Turnstile,
 };
 use crate::{
     azure::{AzureError, CustomImage, CustomImageSpec, Progress, Started},
@@ -69,6 +70,7 @@ async fn make_document(
         return Ok(false);
     };
     let siblings = build.copies_beside(&step.lab);
+    let retired_beside = build.retired_beside(&step.lab);
     let provenance_url = build.facts(Queue::CaptureImage).and_then(|facts| facts.provenance_url.clone());
     let record = CopyRecord {
         run: build.run,
@@ -81,6 +83,7 @@ async fn make_document(
         made_at: build.reuses.map(|reused| reused.started_at),
         provenance_url,
         siblings,
+        retired_beside,
         lab: step.lab.clone(),
         factory_lab: build.factory_lab,
         settings: build.settings,
@@ -113,7 +116,7 @@ impl ItemStep for CopyImage {
     const CAN_BE_CALLED_OFF: bool = true;
 
     fn deadline(&self, record: &CopyRecord) -> Duration {
-        record.settings.deadlines.copy_image + pace::longest_row(record.copies_beside())
+        record.settings.deadlines.copy_image + Turnstile::longest_wait(record)
     }
 
     async fn advance(
@@ -135,7 +138,7 @@ impl ItemStep for CopyImage {
                 let stands = progress::judge(vhd.as_ref(), state, now);
                 if stands == CopyStands::Complete
                     && let Some(wait) =
-                        factory.turnstile.until_turn(record, state, pace::REGISTRATION).await?
+                        factory.turnstile.until_turn(record, state, Turnstile::share(record)).await?
                 {
                     return Ok(Next::wait(wait, "its turn to be registered"));
                 }

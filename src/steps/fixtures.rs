@@ -73,6 +73,7 @@ pub fn copy() -> CopyRecord {
         inputs: None,
         made_at: None,
         siblings: None,
+        retired_beside: None,
         called_off: None,
         steps: BTreeMap::new(),
     }

@@ -9,6 +9,11 @@ use std::{ops::Range, time::Duration};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
+/// What so many reads take of a row: nearly all of the 25 a second that Azure allows, of which each has its turn.
+const fn reads(count: u64) -> Duration {
+    Duration::from_micros(40_650 * count)
+}
+
 /// The bounds of a wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -41,12 +46,17 @@ const LOOKS_PER_SECOND: f64 = 12.5;
 /// So many builds begin in one subscription each second. Each costs one write or more, of which there are 10 a second, and
 /// three reads or more, of which there are 25.
 const BUILDS_PER_SECOND: f64 = 7.0;
-/// So much of its row a registration takes: 8.2 are possible in one subscription each second. A copy into a lab in which nothing retires
-/// costs a write and three reads, so this is nearly all that Azure allows; what is refused all the same waits and comes again.
-pub const REGISTRATION: Duration = Duration::from_micros(121_951);
-/// So much a copy takes after which an older image retires: a deletion and six reads more, of which there are 25 a second, and a little
-/// room. Whoever is refused one asks for all of them again, so that a row without room would get slower and slower.
-pub const RETIREMENT: Duration = Duration::from_millis(245);
+/// So much of its row a copy takes after which nothing retires: 8.2 have room in one subscription each second. Three reads and a write:
+/// the image is looked at before it is registered and when it should stand; then the lab's images are listed.
+const COPY: Duration = reads(3);
+/// So much more it takes where an older image is to go: the lab's formulas, its VMs and, when that should be gone, its images again.
+const WITH_RETIREMENT: Duration = reads(3);
+/// And for each image that goes, the last look at it.
+const RETIRED: Duration = reads(1);
+/// The same for its deletion, of which Azure allows 10 a second.
+const DELETION: Duration = Duration::from_millis(102);
+/// So much the second attempt at a retirement takes, which begins anew with the list.
+pub const RETIREMENT: Duration = reads(5);
 /// So many may begin at once: Azure's buckets hold 200 writes and 250 reads.
 const AT_ONCE: usize = 100;
 /// The first wait after trouble; it doubles with each trouble in a row.
@@ -98,6 +108,13 @@ pub fn is_crowd(siblings: usize) -> bool {
     siblings > AT_ONCE
 }
 
+/// So much of its row each of `copies` takes, if so many images retire after them all together.
+pub fn of_copy(copies: usize, retired: usize) -> Duration {
+    let of_each = retired as f64 / copies.max(1) as f64;
+    let reads = COPY + WITH_RETIREMENT.mul_f64(of_each.min(1.0)) + RETIRED.mul_f64(of_each);
+    reads.max(DELETION.mul_f64(of_each))
+}
+
 /// The place of what comes `now` into a row whose first free place is `free` and `takes` so much of it, and which place is free then. The
 /// first ones go at once, as many as Azure's bucket holds (the generic cell rate algorithm: ITU-T I.371, "virtual scheduling").
 pub fn place(
@@ -106,12 +123,12 @@ pub fn place(
     takes: Duration,
 ) -> (OffsetDateTime, OffsetDateTime) {
     let free = free.map_or(now, |free| free.max(now));
-    ((free - REGISTRATION * AT_ONCE as u32).max(now), free + takes)
+    ((free - COPY * AT_ONCE as u32).max(now), free + takes)
 }
 
-/// How long a row of `siblings` is at most: each is registered, and something retires after it.
-pub fn longest_row(siblings: usize) -> Duration {
-    row(siblings, 1.0 / (REGISTRATION + RETIREMENT).as_secs_f64())
+/// How long a row is at most in which each of `siblings` `takes` so much, and its retirement is attempted once more.
+pub fn longest_row(siblings: usize, takes: Duration) -> Duration {
+    row(siblings, 1.0 / (takes + RETIREMENT).as_secs_f64())
 }
 
 fn row(siblings: usize, per_second: f64) -> Duration {
@@ -123,7 +140,7 @@ fn row(siblings: usize, per_second: f64) -> Duration {
 
 /// How many of `siblings` that are registered in a row go on at once, if each takes `time`.
 pub fn going_on(siblings: usize, time: Duration) -> usize {
-    siblings.min(AT_ONCE.max(time.div_duration_f64(REGISTRATION) as usize))
+    siblings.min(AT_ONCE.max(time.div_duration_f64(COPY) as usize))
 }
 
 /// Whether a deletion that goes on since `asked` is to be asked for again; notes when it was. Deletions take minutes, and one
@@ -217,7 +234,7 @@ mod tests {
     fn in_a_row_a_bucketful_goes_at_once_and_the_others_as_fast_as_azure_takes_them() {
         let mut free = None;
         let mut places = (0..800).map(|_| {
-            let (place, then) = place(free, BEGUN, REGISTRATION);
+            let (place, then) = place(free, BEGUN, of_copy(800, 0));
             free = Some(then);
             (place - BEGUN).as_seconds_f64()
         });
@@ -225,24 +242,28 @@ mod tests {
         let last = places.last().unwrap();
         assert!((84.0..86.0).contains(&last), "{last} s for 699 at 8.2 a second");
         let later = free.unwrap() + time::Duration::hours(1);
-        assert_eq!(place(free, later, REGISTRATION).0, later, "a row that everybody has left is no row");
+        assert_eq!(place(free, later, COPY).0, later, "a row that everybody has left is no row");
     }
 
     #[test]
     fn what_costs_more_reads_takes_more_of_a_row() {
-        let mut free = None;
-        let mut last = BEGUN;
-        for _ in 0..1000 {
-            for takes in [REGISTRATION, RETIREMENT] {
+        // Three reads for each, and after so many of 1,000 an image retires, which costs four more.
+        for (retired, reads) in [(0, 3.0), (500, 5.0), (1000, 7.0)] {
+            let takes = of_copy(1000, retired);
+            let mut free = None;
+            let mut last = BEGUN;
+            for _ in 0..1000 {
                 let (place, then) = place(free, BEGUN, takes);
                 (free, last) = (Some(then), place);
             }
+            let seconds = (last - BEGUN).as_seconds_f64();
+            // The first ones are in the bucket.
+            let reads = (1000.0 * reads - AT_ONCE as f64 * 3.0) / seconds;
+            assert!((24.0..25.0).contains(&reads), "{reads} reads a second, of which Azure takes 25");
+            assert!(longest_row(1000, takes).as_secs_f64() >= seconds);
         }
-        let seconds = (last - BEGUN).as_seconds_f64();
-        // Three for a registration and six more; the first ones are in the bucket.
-        let reads = (1000.0 * 9.0 - AT_ONCE as f64 * 3.0) / seconds;
-        assert!((23.0..25.0).contains(&reads), "{reads} reads a second, of which Azure takes 25");
-        assert!(longest_row(1000).as_secs_f64() >= seconds);
+        let many = of_copy(1000, 20_000).as_secs_f64();
+        assert!(20.0 / many <= 10.0, "{many} s for 20 deletions, of which Azure takes 10 a second");
     }
 
     #[test]

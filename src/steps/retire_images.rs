@@ -44,17 +44,23 @@ impl ItemStep for InLab {
     const STEP: Queue = Queue::RetireImages;
 
     fn deadline(&self, record: &CopyRecord) -> Duration {
-        record.settings.deadlines.retire_images + pace::longest_row(record.copies_beside())
+        record.settings.deadlines.retire_images + Turnstile::longest_wait(record)
     }
 
     /// One list at every look. Only where something could go does it also cost the brake (a blob), who uses what (two lists),
-    /// and a last look at each image that goes: of many copies each waits for its turn to do so.
+    /// and a last look at each image that goes. Its copy's turn in the row was meant for that, too; only what was refused takes
+    /// another one.
     async fn advance(
         &self,
         factory: &Factory,
         record: &CopyRecord,
         state: &mut StepState,
     ) -> Result<Next, AzureError> {
+        if state.facts.registers_at.is_some()
+            && let Some(wait) = factory.turnstile.until_turn(record, state, pace::RETIREMENT).await?
+        {
+            return Ok(Next::wait(wait, "its turn to let older images retire"));
+        }
         let lab = factory.storages.get(&record.lab).await?.lab.address;
         let (path, keep) = (&record.image_path, record.settings.images_to_keep as usize);
         let mut images = factory.azure.custom_images(&lab, ImageName::word(path)).await?;
@@ -76,13 +82,10 @@ impl ItemStep for InLab {
             return Ok(Next::wait(STILL_DELETING, LEAVING));
         }
 
-        if let Some(wait) = factory.turnstile.until_turn(record, state, pace::RETIREMENT).await? {
-            return Ok(Next::wait(wait, "its turn to let older images retire"));
-        }
         let next = Self::turn(factory, record, state, &lab, &standing, going.len()).await;
         if next.as_ref().is_err_and(AzureError::is_throttled) {
-            // All is asked for again then, and that has its place in the row, too.
-            Turnstile::lose_turn(state);
+            // All is asked for again then. Whoever did that at once would have others refused.
+            factory.turnstile.stand_again(record, state, pace::RETIREMENT).await?;
         }
         next
     }

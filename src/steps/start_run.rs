@@ -90,6 +90,7 @@ fn asked_for(run: &RunId, start: &StartRun, now: OffsetDateTime) -> RunRecord {
         builds: Vec::new(),
         unchanged: Vec::new(),
         labs: Vec::new(),
+        retired: BTreeMap::new(),
         called_off: None,
         steps: BTreeMap::new(),
     }

@@ -1,8 +1,9 @@
 //! The turnstile before Resource Manager: where more is ready than it takes, each gets a place in its subscription's row.
 //!
 //! Copies end when they end, and those of one image to many labs end together. Each then costs a write and some reads, and more of them
-//! where an older image retires; Azure takes so many a second of one principal in one subscription. The row stands in the ledger, so all instances and all
-//! runs share it; a place that its owner does not use is lost, which costs a fraction of a second.
+//! where an older image retires; Azure takes so many a second of one principal in one subscription. Most of these come minutes later, when
+//! the image stands, but one place is for all of them: so they come as evenly as the places do. The row stands in the ledger, so all
+//! instances and all runs share it; a place that its owner does not use is lost, which costs a fraction of a second.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +36,17 @@ impl Turnstile {
         Self { ledger, clock, known: Arc::default() }
     }
 
-    /// The time until it is a copy's turn to do what `takes` so much of the row of its lab's subscription; `None` if it is its turn, or
+    /// How much of its row a copy takes: for its registration, and for what its run lets retire after it.
+    pub fn share(copy: &CopyRecord) -> Duration {
+        pace::of_copy(copy.copies_beside(), copy.retired_beside())
+    }
+
+    /// How long a copy stands in its row at most.
+    pub fn longest_wait(copy: &CopyRecord) -> Duration {
+        pace::longest_row(copy.copies_beside(), Self::share(copy))
+    }
+
+    /// The time until it is a copy's turn in the row of its lab's subscription, of which it `takes` so much; `None` if it is its turn, or
     /// the run has few copies there and no row. The step's state keeps its place.
     ///
     /// # Errors
@@ -58,9 +69,18 @@ impl Turnstile {
         Ok((!wait.is_zero()).then_some(wait))
     }
 
-    /// What it had its turn for was refused: its state forgets its place, and it takes another one, behind all others.
-    pub fn lose_turn(state: &mut StepState) {
+    /// What a copy had its turn for was refused: of a crowd it takes another place, behind all others.
+    ///
+    /// # Errors
+    /// Those of [`take_place`](Self::take_place).
+    pub async fn stand_again(
+        &self,
+        copy: &CopyRecord,
+        state: &mut StepState,
+        takes: Duration,
+    ) -> Result<(), AzureError> {
         state.facts.registers_at = None;
+        self.until_turn(copy, state, takes).await.map(drop)
     }
 
     /// Takes the next place in the row of a subscription, and so much of it; answers when it is.
@@ -115,6 +135,7 @@ mod tests {
     const SUBSCRIPTION: &str = "8D9F1E4A-1111-4222-8333-444455556666";
     /// More than go at once.
     const CROWD: usize = 500;
+    const TAKES: Duration = Duration::from_millis(122);
 
     fn instance_of(factory: &crate::steps::Factory) -> Turnstile {
         Turnstile::new(factory.ledger.clone(), factory.clock.clone())
@@ -128,21 +149,20 @@ mod tests {
         let mut waits = Vec::new();
         for number in 0..CROWD {
             let id = if number % 3 == 0 { SUBSCRIPTION } else { &lower };
-            waits.push(instances[number % 2].take_place(id, pace::REGISTRATION).await.unwrap());
+            waits.push(instances[number % 2].take_place(id, TAKES).await.unwrap());
         }
         let now = example.clock().now();
         let waiting: BTreeSet<_> = waits.iter().filter(|place| **place > now).collect();
         assert!(waiting.len() > 10, "those that wait have places of their own: {}", waiting.len());
         assert!(waits.iter().is_sorted());
-        assert!(instances[0].take_place("other", pace::REGISTRATION).await.unwrap() <= example.clock().now());
+        assert!(instances[0].take_place("other", TAKES).await.unwrap() <= example.clock().now());
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_that_come_at_the_same_time_each_get_a_place() {
         let (example, _) = example().await;
         let one = instance_of(&example.factory);
-        let places =
-            try_join_all((0..CROWD).map(|_| one.take_place(SUBSCRIPTION, pace::REGISTRATION))).await.unwrap();
+        let places = try_join_all((0..CROWD).map(|_| one.take_place(SUBSCRIPTION, TAKES))).await.unwrap();
         let (row, _) = example.factory.ledger.row(SUBSCRIPTION).await.unwrap().unwrap();
         assert_eq!(places.len(), CROWD);
         assert!(places.iter().all(|place| *place <= row.next));

@@ -17,7 +17,6 @@ use image_factory::{
     secret::Secret,
 };
 use serde_json::{Value, json};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::factory::{
     DATA, Factory, Files, LINUX, ORIGIN, OTHER_SUBSCRIPTION, SUBSCRIPTION, WEB, WINDOWS, answer, http_fault,
@@ -230,11 +229,13 @@ fn of_a_crowd_who_is_refused_in_its_turn_takes_another_place_in_the_row() {
         let mut in_a_second_place = Vec::new();
         for (bytes, _) in factory.ledger().await.into_values() {
             let document: Value = serde_json::from_slice(&bytes).unwrap();
-            let step = &document["steps"]["retire-images"];
-            let Some(place) = step["facts"]["registersAt"].as_str() else { continue };
-            let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).unwrap();
-            let waited = time(place) - time(step["startedAt"].as_str().unwrap());
-            if waited.whole_seconds() >= i64::from(RETRY_AFTER) {
+            let steps = &document["steps"];
+            if steps["copy-image"].is_null() {
+                continue;
+            }
+            assert_eq!(document["retiredBeside"], names.len(), "its turn is as long as the plan says");
+            assert!(steps["copy-image"]["facts"]["registersAt"].is_string());
+            if steps["retire-images"]["facts"]["registersAt"].is_string() {
                 in_a_second_place.push(document["lab"]["labName"].as_str().unwrap().to_owned());
             }
         }

@@ -78,6 +78,9 @@ pub struct Siblings {
     pub builds: usize,
     /// The run's copies into each subscription to which this build is copied, by its id in lower case.
     pub copies: BTreeMap<String, usize>,
+    /// The older images that it lets retire in these subscriptions, as far as it was foreseen.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub retired: BTreeMap<String, usize>,
 }
 
 impl Record for BuildRecord {
@@ -161,5 +164,10 @@ impl BuildRecord {
     /// How many copies of the run go into the subscription of `lab`; `None` in documents of before this was noted.
     pub fn copies_beside(&self, lab: &LabId) -> Option<usize> {
         self.siblings.as_ref()?.copies.get(&lab.subscription_id().to_ascii_lowercase()).copied()
+    }
+
+    /// How many older images the run lets retire in the subscription of `lab`, as far as it was foreseen.
+    pub fn retired_beside(&self, lab: &LabId) -> Option<usize> {
+        self.siblings.as_ref()?.retired.get(&lab.subscription_id().to_ascii_lowercase()).copied()
     }
 }

@@ -46,6 +46,9 @@ pub struct CopyRecord {
     /// How many copies of the run go into the lab's subscription, this one among them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub siblings: Option<usize>,
+    /// How many older images the run lets retire in the lab's subscription, as far as it was foreseen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired_beside: Option<usize>,
     /// That it is no longer wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub called_off: Option<CalledOff>,
@@ -99,6 +102,11 @@ impl CopyRecord {
     /// How many copies the run makes into the lab's subscription, this one among them; 1 in documents of before this was noted.
     pub fn copies_beside(&self) -> usize {
         self.siblings.unwrap_or(1)
+    }
+
+    /// How many older images the run lets retire in the lab's subscription; none in documents of before this was noted.
+    pub fn retired_beside(&self) -> usize {
+        self.retired_beside.unwrap_or(0)
     }
 
     /// The VHD's name in the lab's storage account.

@@ -52,6 +52,9 @@ pub struct RunRecord {
     /// Every lab that receives one of its images, once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labs: Vec<LabId>,
+    /// How many older images it lets retire in each subscription, by its id in lower case, as far as that was foreseen.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub retired: BTreeMap<String, usize>,
     /// That it is no longer wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub called_off: Option<CalledOff>,

@@ -90,8 +90,11 @@ fn looks_at_a_registration_grow_rarer_with_its_time_and_with_its_siblings() {
 
 #[test]
 fn the_time_in_the_row_is_not_taken_from_the_copys_deadline() {
-    let deadline = |siblings| CopyImage.deadline(&CopyRecord { siblings, ..copy() }).as_secs();
-    assert_eq!([deadline(None), deadline(Some(100)), deadline(Some(7000))], [21_600, 21_600, 24_168]);
+    let deadline = |siblings, retired_beside| {
+        CopyImage.deadline(&CopyRecord { siblings, retired_beside, ..copy() }).as_secs()
+    };
+    assert_eq!([deadline(None, None), deadline(Some(100), Some(100))], [21_600, 21_600]);
+    assert_eq!([deadline(Some(7000), None), deadline(Some(7000), Some(7000))], [23_876, 25_014]);
 }
 
 #[test]

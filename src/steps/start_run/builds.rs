@@ -135,7 +135,10 @@ impl Plan<'_> {
         let template = definition.template_json().as_bytes();
         factory.ledger.keep_definition(&record.run, &build.vm_name, template).await?;
         let own = labs.iter().map(|lab| lab.subscription_id().to_ascii_lowercase());
-        let copies = own.filter_map(|id| self.copies.get(&id).map(|number| (id, *number))).collect();
+        let copies: BTreeMap<String, usize> =
+            own.filter_map(|id| self.copies.get(&id).map(|number| (id, *number))).collect();
+        let retired = record.retired.iter().filter(|(id, _)| copies.contains_key(*id));
+        let retired = retired.map(|(id, number)| (id.clone(), *number)).collect();
         let document = BuildRecord {
             run: record.run.clone(),
             run_started_at: record.started_at,
@@ -153,7 +156,7 @@ impl Plan<'_> {
             settings: record.settings.clone(),
             inputs: self.inputs.get(&build.image_path).cloned(),
             reuses: build.reuses.clone(),
-            siblings: Some(Siblings { builds: record.builds.len(), copies }),
+            siblings: Some(Siblings { builds: record.builds.len(), copies, retired }),
             called_off: None,
             steps: BTreeMap::new(),
         };

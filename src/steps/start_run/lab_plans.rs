@@ -31,11 +31,32 @@ const MISSING: &str = "the lab does not have it";
 /// Why it is not.
 const STANDS: &str = "it stands there";
 
-/// How many copies a run makes of each image, and in which labs.
+/// What a run does in its labs, all in all.
 #[derive(Debug, Default)]
 pub struct Brought {
+    /// The copies of each image.
     pub copies: BTreeMap<ImagePath, usize>,
+    /// The labs that receive one.
     pub labs: BTreeSet<LabId>,
+    /// The older images that retire in each subscription, by its id in lower case.
+    pub retired: BTreeMap<String, usize>,
+}
+
+impl Brought {
+    fn add(&mut self, plan: LabPlan) {
+        let images = plan.images.into_iter().filter(|image| image.copies);
+        for image in images {
+            *self.copies.entry(image.image_path).or_default() += 1;
+            // A lab is kept once, and not for each of its images: there may be a hundred thousand of these.
+            if !self.labs.contains(&plan.lab) {
+                self.labs.insert(plan.lab.clone());
+            }
+        }
+        if !plan.retires.is_empty() {
+            *self.retired.entry(plan.lab.subscription_id().to_ascii_lowercase()).or_default() +=
+                plan.retires.len();
+        }
+    }
 }
 
 /// Plans for every lab, a few in each turn, and writes it down; answers what this run brings, once all have their plan.
@@ -65,14 +86,7 @@ pub async fn plan(
     }
     let labs: Vec<&LabId> = receives.iter().map(|(lab, _)| *lab).collect();
     let mut brought = Brought::default();
-    let bring = |image: ImagePath, lab: &LabId| {
-        *brought.copies.entry(image).or_default() += 1;
-        // A lab is kept once, and not for each of its images: there may be a hundred thousand of these.
-        if !brought.labs.contains(lab) {
-            brought.labs.insert(lab.clone());
-        }
-    };
-    each_brought(ground.factory, &plan.run, &labs, bring).await?;
+    each(ground.factory, &plan.run, &labs, |plan| brought.add(plan)).await?;
     Ok(Some(brought))
 }
 
@@ -280,14 +294,25 @@ pub async fn each_brought(
     labs: &[&LabId],
     mut bring: impl FnMut(ImagePath, &LabId) + Send,
 ) -> Result<(), AzureError> {
+    let images = |plan: LabPlan| {
+        for image in plan.images.into_iter().filter(|image| image.copies) {
+            bring(image.image_path, &plan.lab);
+        }
+    };
+    each(factory, run, labs, images).await
+}
+
+/// Calls `take` with the plan of each of these labs.
+async fn each(
+    factory: &Factory,
+    run: &RunId,
+    labs: &[&LabId],
+    mut take: impl FnMut(LabPlan) + Send,
+) -> Result<(), AzureError> {
     for together in labs.chunks(LABS_READ_AT_ONCE) {
         let keys: Vec<Key> = together.iter().map(|lab| Key::lab_plan(run, lab)).collect();
         let plans = try_join_all(keys.iter().map(|key| factory.ledger.lab_plan(key))).await?;
-        for plan in plans.into_iter().flatten() {
-            for image in plan.images.into_iter().filter(|image| image.copies) {
-                bring(image.image_path, &plan.lab);
-            }
-        }
+        plans.into_iter().flatten().for_each(&mut take);
     }
     Ok(())
 }

@@ -135,6 +135,7 @@ async fn plan_into(
         }
     }
     record.labs = brought.labs.into_iter().collect();
+    record.retired = brought.retired;
     Ok(Planned::Whole)
 }
 

@@ -106,6 +106,7 @@ fn record() -> RunRecord {
         }],
         unchanged: Vec::new(),
         labs: build.plan.labs,
+        retired: Default::default(),
         called_off: None,
         steps: BTreeMap::new(),
     }
