@@ -12,7 +12,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::{
-    domain::{LabId, RUN_TAG},
+    domain::{ImagePath, LabId, RUN_TAG},
     report::{ImageLine, LabLine, RetiredLine, RunReport},
 };
 
@@ -100,7 +100,7 @@ impl Outcome {
     /// Puts together what the ledger and Azure say after a run.
     pub fn new(run: RunReport, state: &State, work: &[Work], budgets: &[Budget], counts: RunCounts) -> Self {
         let ended = run.run.ended_at.unwrap_or(state.now);
-        let log = Log::of(work);
+        let log = Log::since(run.run.started_at, work);
         Self {
             leftovers: leftovers(&run, state),
             counts,
@@ -204,25 +204,24 @@ fn soonest(run: &RunReport, log: &Log) -> BTreeMap<String, Vec<Soonest>> {
 /// The longest chain of work, each piece as long as Azure worked on it: VM → disk access → VHD → and then either the VM's
 /// deletion, or for each lab VHD → custom image → deletion of the older ones. Waiting, calls and messages are not in it.
 fn critical_path(run: &RunReport, log: &Log) -> f64 {
-    let mut retired = BTreeMap::<_, Vec<&RetiredLine>>::new();
+    let mut retired = Retired::new();
     for line in &run.retired {
-        retired.entry((line.image_path.clone(), line.lab_name.as_str())).or_default().push(line);
+        retired.entry((&line.image_path, &line.lab_name)).or_default().push(line);
     }
-    let chain = |image: &ImageLine| {
-        let deleted = |lab: &LabLine| {
-            let retired = retired.get(&(image.image_path.clone(), lab.lab_name.as_str()));
-            retired.map_or(0.0, |retired| deleted(lab, retired, log))
-        };
-        longest_chain(image, deleted, log)
-    };
-    run.images.iter().map(chain).fold(0.0, f64::max)
+    run.images.iter().map(|image| longest_chain(image, &retired, log)).fold(0.0, f64::max)
 }
 
-fn longest_chain(image: &ImageLine, deleted: impl Fn(&LabLine) -> f64, log: &Log) -> f64 {
+/// What retired, by its definition and the name of its lab.
+type Retired<'a> = BTreeMap<(&'a ImagePath, &'a str), Vec<&'a RetiredLine>>;
+
+fn longest_chain(image: &ImageLine, retired: &Retired<'_>, log: &Log) -> f64 {
     let vm = image.vm_name.as_str();
     let deletion =
         log.of_name(WorkKind::VirtualMachineDeletion, vm) + log.longest(WorkKind::DeploymentDeletion, vm);
-    let labs = image.labs.iter().map(|lab| copied(image, lab, log) + registered(lab, log) + deleted(lab));
+    let labs = image.labs.iter().map(|lab| {
+        let older = retired.get(&(&image.image_path, lab.lab_name.as_str())).map_or(&[][..], Vec::as_slice);
+        copied(image, lab, log) + registered(lab, log) + deleted(lab, older, log)
+    });
     captured(image, log) + labs.fold(deletion, f64::max)
 }
 
@@ -247,14 +246,14 @@ fn registered(lab: &LabLine, log: &Log) -> f64 {
 }
 
 /// The work until the older images are gone from a lab, once the new one stands.
-fn deleted(lab: &LabLine, retired: &[&RetiredLine], log: &Log) -> f64 {
+fn deleted(lab: &LabLine, older: &[&RetiredLine], log: &Log) -> f64 {
     let Some((images, _)) = lab.custom_image_id.as_deref().and_then(|id| id.rsplit_once('/')) else {
         return 0.0;
     };
     let work = |line: &&RetiredLine| {
         log.of_subject(WorkKind::CustomImageDeletion, &format!("{images}/{}", line.image_name))
     };
-    retired.iter().map(work).fold(0.0, f64::max)
+    older.iter().map(work).fold(0.0, f64::max)
 }
 
 /// The work log, to look things up in: at 100,000 copies a search through it for each would not end.
@@ -266,9 +265,10 @@ struct Log {
 }
 
 impl Log {
-    fn of(work: &[Work]) -> Self {
+    /// What was begun since then: a run that takes an earlier run's image does not wait for its work.
+    fn since(started: OffsetDateTime, work: &[Work]) -> Self {
         let mut log = Self { by_name: BTreeMap::new(), by_subject: BTreeMap::new() };
-        for piece in work.iter().filter(|piece| piece.succeeded) {
+        for piece in work.iter().filter(|piece| piece.succeeded && piece.started >= started) {
             let subject = piece.subject.to_ascii_lowercase();
             let name = subject.rsplit('/').next().unwrap_or_default().to_owned();
             keep_longest(&mut log.by_name, (piece.kind, name), piece.seconds());

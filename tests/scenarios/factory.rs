@@ -625,6 +625,8 @@ impl Factory {
         let failures = failures(outcome);
         assert!(failures.is_empty(), "seed {}: {failures:#?}", self.seed);
         assert!(outcome.succeeded(), "seed {}: {outcome:#?}", self.seed);
+        let ratio = outcome.ratio();
+        assert!(ratio >= 1.0, "seed {}: a bound that is passed is none: {ratio}", self.seed);
     }
 
     /// [`Factory::assert_sound`], and exactly these failed: `image` or `image in lab`. Answers their reasons.

@@ -44,8 +44,7 @@ pub struct Brought {
 
 impl Brought {
     fn add(&mut self, plan: LabPlan) {
-        let images = plan.images.into_iter().filter(|image| image.copies);
-        for image in images {
+        for image in plan.images.into_iter().filter(|image| image.copies) {
             *self.copies.entry(image.image_path).or_default() += 1;
             // A lab is kept once, and not for each of its images: there may be a hundred thousand of these.
             if !self.labs.contains(&plan.lab) {
@@ -53,8 +52,8 @@ impl Brought {
             }
         }
         if !plan.retires.is_empty() {
-            *self.retired.entry(plan.lab.subscription_id().to_ascii_lowercase()).or_default() +=
-                plan.retires.len();
+            let subscription = plan.lab.subscription_id().to_ascii_lowercase();
+            *self.retired.entry(subscription).or_default() += plan.retires.len();
         }
     }
 }
