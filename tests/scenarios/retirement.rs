@@ -17,6 +17,7 @@ use image_factory::{
     secret::Secret,
 };
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::factory::{
     DATA, Factory, Files, LINUX, ORIGIN, OTHER_SUBSCRIPTION, SUBSCRIPTION, WEB, WINDOWS, answer, http_fault,
@@ -235,7 +236,12 @@ fn of_a_crowd_who_is_refused_in_its_turn_takes_another_place_in_the_row() {
             }
             assert_eq!(document["retiredBeside"], names.len(), "its turn is as long as the plan says");
             assert!(steps["copy-image"]["facts"]["registersAt"].is_string());
-            if steps["retire-images"]["facts"]["registersAt"].is_string() {
+            let retired = &steps["retire-images"];
+            if retired["facts"]["registersAt"].is_string() {
+                let time =
+                    |key: &str| OffsetDateTime::parse(retired[key].as_str().unwrap(), &Rfc3339).unwrap();
+                let waited = time("endedAt") - time("startedAt");
+                assert!(waited.whole_seconds() >= i64::from(RETRY_AFTER), "{waited}");
                 in_a_second_place.push(document["lab"]["labName"].as_str().unwrap().to_owned());
             }
         }

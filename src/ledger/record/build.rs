@@ -163,11 +163,15 @@ impl BuildRecord {
 
     /// How many copies of the run go into the subscription of `lab`; `None` in documents of before this was noted.
     pub fn copies_beside(&self, lab: &LabId) -> Option<usize> {
-        self.siblings.as_ref()?.copies.get(&lab.subscription_id().to_ascii_lowercase()).copied()
+        of_subscription(&self.siblings.as_ref()?.copies, lab)
     }
 
     /// How many older images the run lets retire in the subscription of `lab`, as far as it was foreseen.
     pub fn retired_beside(&self, lab: &LabId) -> Option<usize> {
-        self.siblings.as_ref()?.retired.get(&lab.subscription_id().to_ascii_lowercase()).copied()
+        of_subscription(&self.siblings.as_ref()?.retired, lab)
     }
+}
+
+fn of_subscription(numbers: &BTreeMap<String, usize>, lab: &LabId) -> Option<usize> {
+    numbers.get(&lab.subscription_id().to_ascii_lowercase()).copied()
 }

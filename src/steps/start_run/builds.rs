@@ -134,11 +134,10 @@ impl Plan<'_> {
         };
         let template = definition.template_json().as_bytes();
         factory.ledger.keep_definition(&record.run, &build.vm_name, template).await?;
-        let own = labs.iter().map(|lab| lab.subscription_id().to_ascii_lowercase());
-        let copies: BTreeMap<String, usize> =
-            own.filter_map(|id| self.copies.get(&id).map(|number| (id, *number))).collect();
-        let retired = record.retired.iter().filter(|(id, _)| copies.contains_key(*id));
-        let retired = retired.map(|(id, number)| (id.clone(), *number)).collect();
+        let own = |of_run: &BTreeMap<String, usize>| {
+            let ids = labs.iter().map(|lab| lab.subscription_id().to_ascii_lowercase());
+            ids.filter_map(|id| of_run.get(&id).map(|number| (id, *number))).collect()
+        };
         let document = BuildRecord {
             run: record.run.clone(),
             run_started_at: record.started_at,
@@ -156,7 +155,11 @@ impl Plan<'_> {
             settings: record.settings.clone(),
             inputs: self.inputs.get(&build.image_path).cloned(),
             reuses: build.reuses.clone(),
-            siblings: Some(Siblings { builds: record.builds.len(), copies, retired }),
+            siblings: Some(Siblings {
+                builds: record.builds.len(),
+                copies: own(&self.copies),
+                retired: own(&record.retired),
+            }),
             called_off: None,
             steps: BTreeMap::new(),
         };
