@@ -75,6 +75,9 @@ async fn decided(office: &Office, run: &RunId) -> anyhow::Result<Foresight> {
         Some(_) => format!("run {run} has not planned yet"),
         None => format!("run {run} wrote no plan: it failed before, or an older version planned it"),
     })?;
+    if let Some(later) = &plan.passed_by {
+        anyhow::bail!("run {run} decided nothing: run {later}, which was asked for later, passed it by");
+    }
     let (mut labs, mut of_factory) = (Vec::new(), None);
     let files = ledger.pinned_configuration(run).await?.unwrap_or_default();
     let known = Configuration::load(&files).0.map(|configuration| configuration.labs).unwrap_or_default();

@@ -28,6 +28,17 @@ pub struct RunPlan {
     pub decided_at: OffsetDateTime,
     /// Each image that a lab receives, in order of image path.
     pub images: Vec<ImagePlan>,
+    /// The later run that lost patience and planned without this one, which decides nothing any more. It stands here because whichever
+    /// of the two is written first holds: no run is passed by that has decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_by: Option<RunId>,
+}
+
+impl RunPlan {
+    /// That of a run that `later` passes by.
+    pub fn passed_by(run: RunId, later: RunId, at: OffsetDateTime) -> Self {
+        Self { run, decided_at: at, images: Vec::new(), passed_by: Some(later) }
+    }
 }
 
 /// What is done about one image, and why.
@@ -103,33 +114,24 @@ pub struct Line {
 
 /// A run in the line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct InLine {
     /// The run.
     pub run: RunId,
-    /// The later run that waited for its plan for too long, and planned without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub passed_by: Option<RunId>,
 }
 
 impl Line {
-    /// The runs before `run` that nobody has passed by.
+    /// The runs before `run`.
     pub fn ahead_of(&self, run: &RunId) -> impl Iterator<Item = &RunId> {
-        self.runs
-            .iter()
-            .take_while(move |other| other.run != *run)
-            .filter(|other| other.passed_by.is_none())
-            .map(|other| &other.run)
+        self.runs().take_while(move |other| *other != run)
     }
 
-    /// The runs behind `run`.
-    pub fn behind(&self, run: &RunId) -> impl Iterator<Item = &RunId> {
-        self.runs.iter().skip_while(move |other| other.run != *run).skip(1).map(|other| &other.run)
+    /// Whether `run` stands in it.
+    pub fn holds(&self, run: &RunId) -> bool {
+        self.runs().any(|other| other == run)
     }
 
-    /// The run's own place.
-    pub fn place(&self, run: &RunId) -> Option<&InLine> {
-        self.runs.iter().find(|other| other.run == *run)
+    fn runs(&self) -> impl Iterator<Item = &RunId> {
+        self.runs.iter().map(|place| &place.run)
     }
 }
 

@@ -106,6 +106,12 @@ const FANNED_OUT: u32 = 1;
 /// The first messages are out; the run only looks.
 pub(super) const WATCHED: u32 = 2;
 
+/// Whether the run is planned and its builds are written down: from here on other runs can see what it does.
+fn has_fanned_out(record: &RunRecord) -> bool {
+    let begun = record.steps.get(&Queue::StartRun).map_or(PLANNED, |state| state.facts.begun);
+    record.asked.is_none() && begun != PLANNED
+}
+
 #[async_trait]
 impl ItemStep for Run {
     type Record = RunRecord;

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use azure_sim::work::WorkKind;
+use azure_sim::{
+    fault::{HttpEffect, HttpFault},
+    work::WorkKind,
+};
 use image_factory::{
     dev::{
         outcome::Outcome,
@@ -221,6 +224,58 @@ fn a_commit_that_is_taken_back_keeps_the_images_that_stand_and_stops_what_is_bei
         let mut stand = standing(&factory, (SUBSCRIPTION, WEB));
         stand.sort();
         assert_eq!(stand, names);
+    });
+}
+
+/// Two runs of the same, the second five minutes after the first, of which nothing is answered whose URL holds `url_part` for two hours:
+/// longer than the second waits for a run that has decided nothing.
+async fn while_the_first_is_held_up(url_part: &str) -> (Factory, Outcome, Outcome) {
+    let factory = Factory::new(&Files::new()).await;
+    factory.http_faults([HttpFault {
+        method: None,
+        url_part: url_part.to_owned(),
+        skip: 0,
+        times: u32::MAX,
+        effect: HttpEffect::Answer { status: 503, headers: Vec::new(), body: String::new() },
+    }]);
+    factory.after(Duration::from_secs(7200), |factory| factory.http_faults([]));
+    factory.host.start(&Factory::run_id("first"), everything()).await.unwrap();
+    meanwhile(&factory, "second", |_| {}).await;
+    let first = factory.outcome(&Factory::run_id("first")).await;
+    let second = factory.outcome(&Factory::run_id("second")).await;
+    (factory, first, second)
+}
+
+#[test]
+fn a_run_that_decides_nothing_for_an_hour_is_passed_by_and_says_by_whom() {
+    scenario(async {
+        let held_up = format!("/configurations/{}", Factory::run_id("first"));
+        let (factory, first, second) = while_the_first_is_held_up(&held_up).await;
+        assert_eq!((first.run.run.status, first.run.images.len()), (Status::Superseded, 0));
+        let error = first.run.run.error.as_ref().unwrap();
+        assert!(error.message.contains(Factory::run_id("second").as_str()), "{error}");
+        factory.assert_succeeded(&second);
+        assert_eq!((second.run.images.len(), vms(&factory)), (2, 2));
+        let waited = second.run.images.iter().map(|image| image.times.started_at.unwrap()).min().unwrap();
+        let waited = waited - second.run.run.started_at;
+        assert!(waited > time::Duration::hours(1) && waited < time::Duration::minutes(70), "{waited}");
+    });
+}
+
+#[test]
+fn a_run_that_has_decided_is_waited_for_however_long_the_rest_of_its_plan_takes() {
+    scenario(async {
+        let (factory, first, second) = while_the_first_is_held_up("/customimages").await;
+        factory.assert_succeeded(&first);
+        factory.assert_succeeded(&second);
+        assert_eq!((first.run.images.len(), vms(&factory)), (2, 2), "nothing is built twice");
+        let reason = format!("run {} is building the same", Factory::run_id("first"));
+        assert_eq!(second.run.unchanged.len(), 2);
+        assert!(
+            second.run.unchanged.iter().all(|image| image.reason == reason),
+            "{:?}",
+            second.run.unchanged
+        );
     });
 }
 

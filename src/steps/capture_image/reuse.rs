@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     azure::AzureError,
     domain::{VmName, plan::ReusedImage},
-    ledger::{BuildRecord, Failure, Key, Record as _, StepState},
+    ledger::{BuildRecord, Failure, ItemStatus, Key, Record as _, StepState},
     steps::{
         Factory,
         pace::{self, Bounds},
@@ -41,15 +41,18 @@ pub(super) async fn advance(
     let run = &reused.run;
     let key = Key::build(run, &VmName::derive(run, &record.plan.image_path));
     let build = factory.ledger.read::<BuildRecord>(&key).await?.map(|(build, _)| build);
+    let wait = || {
+        let wait = pace::growing(state.started_at, factory.clock.now(), BOUNDS);
+        Ok(Next::wait(wait, format!("run {run}, which is building it")))
+    };
     let fail = |code: &str, message: String| Ok(Next::Failed(Failure::new(code, message)));
     match build {
         Some(build) if build.captured().is_none() => match build.failure() {
             Some(failure) => fail(&failure.code, format!("run {run}, which was building it: {failure}")),
-            None => {
-                let wait = pace::growing(state.started_at, factory.clock.now(), BOUNDS);
-                Ok(Next::wait(wait, format!("run {run}, which is building it")))
-            }
+            None => wait(),
         },
+        // Its document was lost, and the run writes it anew at its next look.
+        None if factory.ledger.status(&Key::run(run)).await? == Some(ItemStatus::Open) => wait(),
         _ => fail(GONE, format!("the VHD that run {run} captured is not there any more: start another run")),
     }
 }

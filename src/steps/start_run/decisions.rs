@@ -11,7 +11,10 @@ use crate::{
         subscriptions::Subscription,
     },
     ledger::{BuildRecord, ImagePlan, InLine, ItemStatus, Key, Line, Record as _, RunPlan, RunRecord},
-    steps::{Factory, base_image::BaseImages, lab_storage::LabStorage, retire_images, tags},
+    steps::{
+        Factory, base_image::BaseImages, lab_storage::LabStorage, retire_images, start_run::has_fanned_out,
+        tags,
+    },
 };
 
 /// What decisions are made from.
@@ -73,7 +76,8 @@ impl Ground<'_> {
                 supersedes: decision.supersedes,
             });
         }
-        Ok(RunPlan { run: self.record.run.clone(), decided_at: self.factory.clock.now(), images })
+        let run = self.record.run.clone();
+        Ok(RunPlan { run, decided_at: self.factory.clock.now(), images, passed_by: None })
     }
 }
 
@@ -141,13 +145,12 @@ async fn open_builds(
 pub enum Turn {
     /// It is the run's turn; these planned before it.
     Now(Vec<RunId>),
-    /// This one, which came before, has not planned yet.
+    /// This one, which came before, is not planned to the end yet.
     After(RunId),
-    /// This later run waited for too long, and planned everything without it.
-    PassedBy(RunId),
 }
 
-/// Puts a run into the line, and tells whether it is its turn. Whoever is `impatient` passes by those that have not planned.
+/// Puts a run into the line, and tells whether it is its turn. Whoever is `impatient` passes by those that have decided nothing; one
+/// that has is waited for: what it decided will be done.
 ///
 /// # Errors
 /// As any call of the ledger; a precondition that failed is tried again.
@@ -156,46 +159,60 @@ pub async fn take_turn(factory: &Factory, run: &RunId, impatient: bool) -> Resul
     let known: BTreeMap<RunId, ItemStatus> =
         entries.iter().filter_map(|entry| Some((entry.key.run_id()?, entry.status))).collect();
     let join = |line: &mut Line| {
-        if line.place(run).is_some() {
+        if line.holds(run) {
             return false;
         }
         line.runs.retain(|other| known.get(&other.run) == Some(&ItemStatus::Open));
-        line.runs.push(InLine { run: run.clone(), passed_by: None });
+        line.runs.push(InLine { run: run.clone() });
         true
     };
     let line = factory.ledger.change_line(join).await?;
-    if let Some(later) = line.place(run).and_then(|place| place.passed_by.clone()) {
-        return Ok(Turn::PassedBy(later));
-    }
     // Runs of before there was a line have planned long ago.
-    let is_in_line = |other: &RunId| line.place(other).is_some();
     let open = known.iter().filter(|(other, status)| **status == ItemStatus::Open && *other != run);
     let mut ahead: Vec<RunId> =
-        open.map(|(other, _)| other.clone()).filter(|other| !is_in_line(other)).collect();
+        open.map(|(other, _)| other.clone()).filter(|other| !line.holds(other)).collect();
     for other in line.ahead_of(run).filter(|other| known.get(*other) == Some(&ItemStatus::Open)) {
-        let document = factory.ledger.read::<RunRecord>(&Key::run(other)).await;
-        let waits = match document {
-            Ok(Some((record, _))) => record.asked.is_some() && record.status() == ItemStatus::Open,
-            Ok(None) => false,
+        match precedence(factory, other, impatient.then_some(run)).await {
+            Ok(Precedence::Planned) => ahead.push(other.clone()),
+            Ok(Precedence::Plans) => return Ok(Turn::After(other.clone())),
+            Ok(Precedence::Lost) => {}
             Err(error) if error.is_transient() => return Err(error),
             // Nobody can read it: it plans nothing.
-            Err(_) => continue,
-        };
-        if waits && !impatient {
-            return Ok(Turn::After(other.clone()));
+            Err(_) => {}
         }
-        if waits {
-            let pass = |line: &mut Line| match line.runs.iter_mut().find(|place| place.run == *other) {
-                Some(place) if place.passed_by.is_none() => {
-                    place.passed_by = Some(run.clone());
-                    true
-                }
-                _ => false,
-            };
-            factory.ledger.change_line(pass).await?;
-            continue;
-        }
-        ahead.push(other.clone());
     }
     Ok(Turn::Now(ahead))
+}
+
+/// What an earlier run means to the ones behind it.
+enum Precedence {
+    /// What it builds is known.
+    Planned,
+    /// It comes first: what it builds is not written down yet.
+    Plans,
+    /// It plans nothing any more.
+    Lost,
+}
+
+/// How an earlier run stands, and that it is passed by if someone `impatient` waits for it.
+async fn precedence(
+    factory: &Factory,
+    earlier: &RunId,
+    impatient: Option<&RunId>,
+) -> Result<Precedence, AzureError> {
+    let Some((record, _)) = factory.ledger.read::<RunRecord>(&Key::run(earlier)).await? else {
+        return Ok(Precedence::Planned);
+    };
+    if record.status() != ItemStatus::Open || record.called_off.is_some() || has_fanned_out(&record) {
+        return Ok(Precedence::Planned);
+    }
+    let plan = match impatient {
+        Some(later) => {
+            let passed_by = RunPlan::passed_by(earlier.clone(), later.clone(), factory.clock.now());
+            Some(factory.ledger.keep_run_plan(passed_by).await?)
+        }
+        None => factory.ledger.run_plan(earlier).await?,
+    };
+    let is_lost = plan.is_some_and(|plan| plan.passed_by.is_some());
+    Ok(if is_lost { Precedence::Lost } else { Precedence::Plans })
 }

@@ -18,7 +18,7 @@ use crate::{
     steps::{Factory, lab_storage::LabStorage},
 };
 
-/// A run that was asked for earlier and has not planned when this is over is passed by: its git host may be down.
+/// A run that was asked for earlier and has decided nothing when this is over is passed by: its git host may be down.
 const PATIENCE: time::Duration = time::Duration::hours(1);
 /// The code of a run that was passed by.
 pub(super) const PASSED_BY: &str = "Superseded";
@@ -68,17 +68,17 @@ async fn plan_into(
     start: &StartRun,
 ) -> Result<Planned, AzureError> {
     let decided = factory.ledger.run_plan(&record.run).await?;
+    if let Some(later) = decided.as_ref().and_then(|plan| plan.passed_by.as_ref()) {
+        let message =
+            format!("run {later}, which was asked for later, planned first: this one took too long");
+        return Ok(Planned::Failed(Failure::new(PASSED_BY, message)));
+    }
     let mut ahead = Vec::new();
     if decided.is_none() {
         let impatient = factory.clock.now() - record.started_at > PATIENCE;
         match decisions::take_turn(factory, &record.run, impatient).await? {
             Turn::Now(runs) => ahead = runs,
             Turn::After(run) => return Ok(Planned::After(run)),
-            Turn::PassedBy(later) => {
-                let message =
-                    format!("run {later}, which was asked for later, planned first: this one took too long");
-                return Ok(Planned::Failed(Failure::new(PASSED_BY, message)));
-            }
         }
         if start.only_newest
             && let Some(failure) = newer_commit(factory, record).await?
@@ -115,6 +115,7 @@ async fn plan_into(
         let plan = ground.decide(&wanted, &ahead).await?;
         let superseded = plan.images.iter().map(|image| (&image.image_path, &image.supersedes));
         if builds::supersede(factory, &record.run, superseded).await? {
+            // The next turn sees it if a later run was faster, and passed this one by.
             factory.ledger.keep_run_plan(plan).await?;
         }
         return Ok(Planned::Partly);
