@@ -22,7 +22,7 @@ use crate::{
         in_process::{Instance, Surroundings},
         world,
     },
-    domain::{IGNORE_TAG, ImagePath, LabId, Queue, RUN_TAG},
+    domain::{IGNORE_TAG, ImagePath, LabId, Queue, RUN_TAG, RunId},
     report::{ImageLine, LabLine, RunReport, Status},
 };
 
@@ -335,9 +335,23 @@ pub fn judge_against_twin(scenario: &Scenario, ended: &mut Ended, twin: &Ended) 
     ended.seen.broken.extend(broken);
 }
 
+/// The runs that decided in another order than they were asked for in: whoever decides last has the last word about an image. A run
+/// whose first message meets trouble is unknown to the one behind it.
+fn out_of_order(scenario: &Scenario, ended: &Ended) -> BTreeSet<RunId> {
+    let runs = (0..scenario.runs.len()).map(|run| scenario.run_id(run));
+    let decided: Vec<_> = runs.filter_map(|run| Some((*ended.decided.get(&run)?, run))).collect();
+    let mut found = BTreeSet::new();
+    for (index, earlier) in decided.iter().enumerate() {
+        for later in decided[index..].iter().filter(|later| later.0 < earlier.0) {
+            found.extend([earlier.1.clone(), later.1.clone()]);
+        }
+    }
+    found
+}
+
 /// The places of which the end may differ.
 fn excused(scenario: &Scenario, ended: &Ended, twin: &Ended) -> BTreeSet<(String, ImagePath)> {
-    let gone = Gone::of(&ended.struck);
+    let (gone, out_of_order) = (Gone::of(&ended.struck), out_of_order(scenario, ended));
     let mut excused = BTreeSet::new();
     for report in ended.reports.iter().chain(&twin.reports) {
         let missing = report
@@ -347,9 +361,12 @@ fn excused(scenario: &Scenario, ended: &Ended, twin: &Ended) -> BTreeSet<(String
         // What is asked for in any case is built or, while an earlier run is at it, awaited: it depends on the moment.
         let is_forced = (0..scenario.runs.len())
             .any(|run| scenario.runs[run].force && scenario.run_id(run) == report.run.id);
-        let awaited = report.images.iter().filter(|image| is_forced && image.made_by.is_some());
-        let kept = report.unchanged.iter().filter(|_| is_forced);
-        let paths = missing.chain(awaited).map(|image| &image.image_path);
+        // So it does where another run decided last.
+        let is_out_of_order = out_of_order.contains(&report.run.id);
+        let depending =
+            report.images.iter().filter(|image| is_out_of_order || is_forced && image.made_by.is_some());
+        let kept = report.unchanged.iter().filter(|_| is_out_of_order || is_forced);
+        let paths = missing.chain(depending).map(|image| &image.image_path);
         for path in paths.chain(kept.map(|image| &image.image_path)) {
             let labs = scenario.labs.iter().filter_map(|lab| scenario.lab_key(&lab.name));
             excused.extend(labs.map(|lab| (lab, path.clone())));

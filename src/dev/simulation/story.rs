@@ -12,6 +12,7 @@ use azure_sim::{
     control::{self, State},
     latency::{Profile, Span},
 };
+use time::OffsetDateTime;
 
 use super::{
     faults::{Fault, FaultRates},
@@ -28,7 +29,7 @@ use crate::{
         log::Log,
     },
     domain::{
-        ImagePath, Message, Queue, RunReason,
+        ImagePath, Message, Queue, RunId, RunReason,
         messages::{
             AskingId, CancelRun, CopyImage, ImageStep, Person, PinImage, PinnedName, Rerun, StartRun, Step,
         },
@@ -65,6 +66,8 @@ pub struct Ended {
     pub struck: Vec<Struck>,
     /// The runs' reports, in order.
     pub reports: Vec<RunReport>,
+    /// When each run decided what it does, of those that did.
+    pub decided: BTreeMap<RunId, OffsetDateTime>,
     /// The state of Azure in the end.
     pub state: Option<State>,
     /// Virtual seconds that it took.
@@ -192,20 +195,28 @@ async fn tell_here(scenario: &Scenario, telling: &Telling, log: &Log) -> anyhow:
     replay(&surroundings, &outside, &watch).await;
     drop(tasks);
 
-    let mut reports = Vec::new();
+    let (ledger, mut reports, mut decided) = (&outside.factory.ledger, Vec::new(), BTreeMap::new());
+    let unreadable = |error| watch.broken(Law::Tellable, format!("the ledger cannot be read: {error}"));
     for index in 0..scenario.runs.len() {
-        match RunReport::read(&outside.factory.ledger, &scenario.run_id(index)).await {
+        let run = scenario.run_id(index);
+        match RunReport::read(ledger, &run).await {
             Ok(Some(report)) => reports.push(report),
-            Ok(None) => {
-                watch.broken(Law::LostImage, format!("{} is not in the ledger", scenario.run_id(index)))
+            Ok(None) => watch.broken(Law::LostImage, format!("{run} is not in the ledger")),
+            Err(error) => unreadable(error),
+        }
+        match ledger.run_plan(&run).await {
+            Ok(plan) => {
+                let own = plan.filter(|plan| plan.passed_by.is_none());
+                decided.extend(own.map(|plan| (plan.run, plan.decided_at)));
             }
-            Err(error) => watch.broken(Law::Tellable, format!("the ledger cannot be read: {error}")),
+            Err(error) => unreadable(error),
         }
     }
     laws::no_secrets(&surroundings, &watch, &outside, &log.text()).await;
     let ended = Ended {
         struck: watch.struck(),
         reports,
+        decided,
         state: Some(control::state(&sim)),
         seconds: (settled - ORIGIN).as_seconds_f64(),
         seen: Seen::default(),
@@ -254,7 +265,7 @@ fn held_by(scenario: &Scenario, deed: &Deed) -> Option<String> {
 }
 
 /// Waits until every run has ended, no message is left and nothing is left behind, or until that takes too long.
-async fn settle(scenario: &Scenario, outside: &Instance, watch: &Watch, deadline: time::OffsetDateTime) {
+async fn settle(scenario: &Scenario, outside: &Instance, watch: &Watch, deadline: OffsetDateTime) {
     loop {
         let open = unfinished(outside).await.unwrap_or_else(|error| vec![error.to_string()]);
         if open.is_empty() && is_quiet(watch) {
