@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use azure_sim::{
-    fault::{HttpEffect, HttpFault},
-    work::WorkKind,
-};
+use azure_sim::work::WorkKind;
 use image_factory::{
     dev::{
         outcome::Outcome,
@@ -21,7 +18,8 @@ use image_factory::{
 use serde_json::json;
 
 use crate::factory::{
-    DATA, Factory, Files, LINUX, OTHER_SUBSCRIPTION, SUBSCRIPTION, WEB, WINDOWS, image, scenario, team_lab,
+    DATA, Factory, Files, LINUX, OTHER_SUBSCRIPTION, SUBSCRIPTION, WEB, WINDOWS, answer, http_fault, image,
+    scenario, team_lab,
 };
 
 fn everything() -> StartRun {
@@ -231,13 +229,7 @@ fn a_commit_that_is_taken_back_keeps_the_images_that_stand_and_stops_what_is_bei
 /// longer than the second waits for a run that has decided nothing.
 async fn while_the_first_is_held_up(url_part: &str) -> (Factory, Outcome, Outcome) {
     let factory = Factory::new(&Files::new()).await;
-    factory.http_faults([HttpFault {
-        method: None,
-        url_part: url_part.to_owned(),
-        skip: 0,
-        times: u32::MAX,
-        effect: HttpEffect::Answer { status: 503, headers: Vec::new(), body: String::new() },
-    }]);
+    factory.http_faults([http_fault(None, url_part, 0, u32::MAX, answer(503, json!({})))]);
     factory.after(Duration::from_secs(7200), |factory| factory.http_faults([]));
     factory.host.start(&Factory::run_id("first"), everything()).await.unwrap();
     meanwhile(&factory, "second", |_| {}).await;
